@@ -1,0 +1,93 @@
+/*
+ * The table of options: one row is one option (section, name, type, default, range, unit, reloadable, help).
+ * The parser, the printed result of `holdfast check`, conf/holdfast.conf and the manual page come from it.
+ */
+#ifndef HOLDFAST_BASE_OPTIONS_H
+#define HOLDFAST_BASE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "gateway/base/config.h"
+
+enum option_type { OPTION_UINT, OPTION_SIZE, OPTION_DURATION, OPTION_BOOL, OPTION_STRING, OPTION_ENUM };
+
+/* How each type lies in the struct: OPTION_BOOL a bool, OPTION_STRING a char *, OPTION_ENUM an enum whose
+ * values are the positions in `choices`, the others a uint32_t. */
+struct option_row {
+    const char *section; /* "" : top level; "listener" is a titled section that may be repeated */
+    const char *name;
+    enum option_type type;
+    const char *default_text; /* as it would stand in a file: "64K", "10s", "true", "drop-oldest" */
+    uint64_t min, max;        /* numbers only, in the unit */
+    const char *unit;         /* "", "bytes", "ms", "s", "connections", ... */
+    bool reloadable;
+    const char
+        *choices;  /* OPTION_ENUM: "drop-oldest|disconnect"; OPTION_STRING: the words allowed, if not NULL */
+    size_t offset; /* into struct config, or into struct config_listener for section "listener" */
+    /* OPTION_STRING: returns NULL, or what was expected instead of this text. May be NULL: anything goes. */
+    const char *(*check)(const char *text);
+    const char *help; /* a few sentences: what it does and what it costs */
+};
+
+struct option_section {
+    const char *name; /* "" : top level */
+    const char *help;
+};
+
+/* The table, ended by a row whose name is NULL. Rows of one section stand together. */
+const struct option_row *options_table(void);
+/* The sections in the order of the table, ended by one whose name is NULL. */
+const struct option_section *options_sections(void);
+/* How many rows the table has. */
+unsigned options_count(void);
+
+#define OPTION_TEXT_MAX 256
+
+/*
+ * Sets the option in *base (a struct config, or for listener rows a struct config_listener) from what stood
+ * in the file. Returns false and leaves *base alone if the text is wrong; `expected` (OPTION_TEXT_MAX bytes)
+ * then says what was expected.
+ */
+bool option_set(const struct option_row *row, void *base, const char *text, char *expected);
+/* The value in *base as it would stand in a file, strings quoted. */
+void option_print(const struct option_row *row, const void *base, FILE *out);
+/* A string in quotes, so that the file's lexer reads the same bytes back. */
+void option_print_string(const char *text, FILE *out);
+/* A number in the row's unit as one would write it: 65536 -> "64K", 10000 -> "10s". */
+void option_format_number(const struct option_row *row, uint64_t n, char *out, size_t size);
+
+/*
+ * Fills *c with the embedded defaults: one listener "clients" on 127.0.0.1:1883, API on 127.0.0.1:8080, data
+ * under ./holdfast-data.
+ */
+void config_defaults(struct config *c);
+
+/*
+ * Reads a file. Returns 0, or -1 with every problem written to `err` as "FILE:LINE: option: what is wrong,
+ * what was expected"; then *c is freed and zeroed. Unknown options, values out of range, doubled options and
+ * listeners, addresses that do not parse, and combinations that cannot work are problems. path NULL: the
+ * embedded defaults, checked alike. Not reentrant.
+ */
+int config_load(struct config *c, const char *path, FILE *err) __attribute__((warn_unused_result));
+void config_free(struct config *c);
+
+/* Prints the configuration as a file that config_load() reads back to the same values. */
+void config_print(const struct config *c, FILE *out);
+
+/* The sample configuration / the OPTIONS part of the manual page (mdoc), from the table. */
+void options_print_sample(FILE *out);
+void options_print_mdoc(FILE *out);
+
+/*
+ * "host:port" or "[v6]:port" -> sockaddr. Returns its length, or 0 when it does not parse. Numeric hosts
+ * only; port 0 is allowed.
+ */
+struct sockaddr_storage;
+unsigned config_parse_address(const char *text, struct sockaddr_storage *out);
+/* Whether the address is a loopback one. */
+bool config_is_loopback(const char *text);
+
+#endif

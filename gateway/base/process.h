@@ -1,0 +1,28 @@
+/*
+ * What a child process (hub, worker) is given by the supervisor when it is forked. Read only; descriptors
+ * belong to the child.
+ */
+#ifndef HOLDFAST_BASE_PROCESS_H
+#define HOLDFAST_BASE_PROCESS_H
+
+#include <stdint.h>
+
+#include "gateway/base/config.h"
+#include "gateway/base/counters.h"
+
+#define PROCESS_HUB 0xFFFFu
+
+struct process_args {
+    const struct config *config;
+    unsigned workers;    /* how many there are */
+    uint16_t number;     /* worker number from 0, or PROCESS_HUB */
+    uint32_t generation; /* restarts of this process so far */
+    int control_fd; /* ipc_packet channel to the supervisor; its end of file means that the supervisor is gone
+                     */
+    const int *listen_fd; /* worker: one per config listener, in its order; hub: [0] is the API's */
+    unsigned listen_fds;
+    struct counters *counters; /* of all processes: workers by number, then the hub, then the supervisor */
+    uint32_t max_connections;  /* worker: its share */
+};
+
+#endif
