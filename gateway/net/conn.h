@@ -1,0 +1,107 @@
+/*
+ * Connections of a worker: parked or active, and how bytes get in and out of them.
+ *
+ *      accept ──> PARKED <──────────────┐        parked: this record and the descriptor in the parking epoll
+ * set, nothing else │ partial packet,   │ all drained │ output blocked    │ └────> ACTIVE ──────┘ active:
+ * also a bufferevent and a queue of frames │         │ └──> DOOMED <─┘ ──> gone     doomed: closed once per
+ * turn of the loop, never inside its own callback
+ *
+ * The upper layer is one conn_handler; it names connections by id and keeps its own id in `owner`.
+ */
+#ifndef HOLDFAST_NET_CONN_H
+#define HOLDFAST_NET_CONN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gateway/base/close_reason.h"
+#include "gateway/base/frame.h"
+#include "gateway/base/wheel.h"
+
+struct event_base;
+struct net;
+
+enum conn_state { CONN_FREE, CONN_PARKED, CONN_ACTIVE, CONN_DOOMED };
+
+/*
+ * 40 bytes per connection. No pointers, no peer address (getpeername() knows it), no timer, no event.
+ */
+struct conn {
+    int32_t fd;
+    uint8_t state;      /* enum conn_state; set by net only */
+    uint8_t protocol;   /* the driver's: 0 before CONNECT, then the MQTT protocol level */
+    uint8_t listener;   /* index of the listener it came by */
+    uint8_t reason;     /* enum close_reason once doomed */
+    uint32_t owner;     /* session id, or 0 */
+    uint32_t active;    /* id of its struct active while active, else 0 */
+    uint32_t heard;     /* clock_ms() of the last complete packet (or the accept), lower 32 bits: 49 days are
+                           enough for a keepalive */
+    uint32_t since;     /* clock_ms() / 1000 of the accept: how long it lasted, in the log and the API */
+    uint16_t keepalive; /* seconds as agreed on; 0: none */
+    uint16_t unused;
+    struct wheel_link wheel; /* the worker's timing wheel */
+};
+
+struct conn_handler {
+    /* Accepted; nothing read yet. */
+    void (*opened)(void *ctx, uint32_t id);
+    /*
+     * len bytes have come. Returns how many of them, from the start, are done with; they are lost afterwards.
+     * If some are left, *need says how many bytes must be there before it makes sense to ask again. May send
+     * and close.
+     */
+    size_t (*input)(void *ctx, uint32_t id, const unsigned char *data, size_t len, size_t *need);
+    /* It ends; the descriptor is still open, nothing can be sent any more. Called once, outside all other
+     * callbacks. */
+    void (*closed)(void *ctx, uint32_t id, enum close_reason reason);
+};
+
+struct net_settings {
+    uint32_t max_connections;
+    uint32_t output_limit; /* bytes that may wait for one blocked client behind the frame being sent */
+    bool drop_oldest;      /* beyond it: drop oldest frames; else close as slow consumer */
+};
+
+struct net *net_new(struct event_base *base, const struct net_settings *s, const struct conn_handler *h,
+                    void *ctx);
+/* All connections must be gone. */
+void net_free(struct net *n);
+
+/* Takes over an accepted, non-blocking socket. 0: no room (the socket is closed, and counted). */
+uint32_t net_adopt(struct net *n, int fd, unsigned listener);
+
+/* The record of a live or doomed connection; valid until the end of the turn in which it closes. */
+struct conn *net_conn(const struct net *n, uint32_t id);
+uint32_t net_count(const struct net *n);
+/* The lowest id above `after` (0 starts) of an open connection, or 0. */
+uint32_t net_next(const struct net *n, uint32_t after);
+
+enum send_result { SEND_DONE, SEND_QUEUED, SEND_DROPPED, SEND_GONE };
+
+/*
+ * Sends bytes the protocol owes the client (answers, goodbyes). What the socket does not take is copied and
+ * waits; they are never dropped, a client that lets too many pile up is closed.
+ */
+enum send_result net_send(struct net *n, uint32_t id, const void *data, size_t len);
+
+/*
+ * Sends a shared frame (a delivery): one send(), and a reference if it has to wait. Subject to output_limit
+ * and policy; a frame is always taken when nothing waits.
+ */
+enum send_result net_send_frame(struct net *n, uint32_t id, struct frame *f);
+
+/* Ends a connection, with the reason to be counted. It happens at the end of this turn; until then it is
+ * doomed: no input, no output. */
+void net_close(struct net *n, uint32_t id, enum close_reason reason);
+
+/* Bytes waiting for a blocked client. */
+size_t net_pending(const struct net *n, uint32_t id);
+
+/*
+ * Closes those whose current packet began to arrive before before_ms (clock_ms) and is still incomplete:
+ * bytes trickling in do not hold memory for ever. Walks the active connections only.
+ */
+void net_sweep(struct net *n, uint64_t before_ms);
+
+#endif
