@@ -1,0 +1,320 @@
+/*
+ * The composition of a worker: event loop, listeners, sessions, fan-out, and the link to the hub. The only
+ * file of a worker that knows them all.
+ *
+ * What clients publish goes up to the hub; what the hub numbers comes back down and is fanned out. The
+ * supervisor says when to attach to a new hub and when to stop; if it is gone, the worker stops as well.
+ */
+#include "gateway/worker/worker.h"
+
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "gateway/base/check.h"
+#include "gateway/base/clock.h"
+#include "gateway/base/heap.h"
+#include "gateway/base/log.h"
+#include "gateway/base/wheel.h"
+#include "gateway/base/xmalloc.h"
+#include "gateway/ipc/ipc_packet.h"
+#include "gateway/net/listener.h"
+#include "gateway/net/sockets.h"
+#include "gateway/session/session.h"
+#include "gateway/topic/fanout.h"
+#include "gateway/worker/hub_link.h"
+
+#define WORKER_MAGIC      0x574f524bu
+#define TICKS_PER_SECOND  (1000 / WHEEL_TICK_MS)
+#define GOODBYES_PER_TURN 256
+#define FILTERS_TEXT_MAX  (64u << 10)
+
+struct worker {
+    uint32_t magic;
+    const struct process_args *args;
+    struct event_base *base;
+    struct event *control, *tick, *goodbye;
+    struct listener *listener[CONFIG_MAX_LISTENERS];
+    struct sessions *sessions;
+    struct fanout *fanout;
+    struct hub_link *hub;
+    int tick_fd;
+    unsigned ticks;
+    uint32_t goodbye_at; /* while stopping: the last connection that was closed */
+};
+
+LOG_EVENT(log_stopping, "stopping", LOG_LEVEL_NOTICE);
+
+/* The hub is read from only while the fan-out has room. */
+static void balance(struct worker *w)
+{
+    size_t limit = w->args->config->fanout_queue_limit, pending = fanout_pending_bytes(w->fanout);
+    if (pending > limit / 2)
+        hub_link_pause(w->hub, true);
+    else if (pending < limit / 4)
+        hub_link_pause(w->hub, false);
+}
+
+static bool deliver_cb(void *ctx, struct message *m)
+{
+    struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
+    bool taken = fanout_start(w->fanout, m);
+    balance(w);
+    return taken;
+}
+
+static void replay_cb(void *ctx)
+{
+    struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
+    for (uint32_t id = 0; (id = sessions_next(w->sessions, id));) {
+        size_t len;
+        const char *client_id = sessions_client_id(w->sessions, id, &len);
+        hub_link_claim(w->hub, client_id, len, sessions_get(w->sessions, id)->claim, true);
+    }
+}
+
+static void kick_cb(void *ctx, const char *client_id, size_t len, uint64_t claim, enum close_reason reason)
+{
+    struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
+    uint32_t id = sessions_find(w->sessions, client_id, len);
+    if (id && sessions_get(w->sessions, id)->claim <= claim)
+        sessions_close(w->sessions, id, reason);
+}
+
+/* Gathers subscription filters into lines. */
+struct filters_text {
+    char *text;
+    size_t len;
+};
+
+static bool add_filter(void *ctx, const char *filter, size_t len, uint8_t options)
+{
+    struct filters_text *f = ctx;
+    (void)options;
+    if (f->len + len + 1 > FILTERS_TEXT_MAX)
+        return false;
+    if (f->len)
+        f->text[f->len++] = '\n';
+    memcpy(f->text + f->len, filter, len);
+    f->len += len;
+    return true;
+}
+
+/* Answers what is known about a connected client. */
+static void tell_client(struct worker *w, uint32_t query, uint32_t id)
+{
+    const struct session *ses = sessions_get(w->sessions, id);
+    const struct net *net = sessions_net(w->sessions);
+    const struct topic_tree *tree = sessions_tree(w->sessions);
+    const struct conn *c = net_conn(net, ses->conn);
+    const char *listener = w->args->config->listener[c->listener].name;
+    struct filters_text f = {.text = xmalloc(FILTERS_TEXT_MAX)};
+    char peer[SOCKETS_ADDRESS_TEXT];
+    uint64_t since = clock_wall_ms() - (clock_ms() - c->since * 1000ull);
+    topic_tree_each(tree, ses->subs, add_filter, &f);
+    sockets_peer_text(c->fd, peer);
+    struct ipc_message m = IPC_MAKE(
+        CLIENT_INFO, IPC_NUM(query), IPC_NUM(1), IPC_NUM(c->protocol), IPC_NUM(c->keepalive), IPC_NUM(since),
+        IPC_NUM((uint32_t)((uint32_t)clock_ms() - c->heard)), IPC_NUM(topic_tree_count(tree, ses->subs)),
+        IPC_NUM(net_pending(net, ses->conn)), IPC_BYTES(peer, strlen(peer)),
+        IPC_BYTES(listener, strlen(listener)), IPC_BYTES(f.text, f.len));
+    hub_link_send(w->hub, &m);
+    free(f.text);
+}
+
+static void client_get_cb(void *ctx, uint32_t query, const char *client_id, size_t len)
+{
+    struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
+    uint32_t id = sessions_find(w->sessions, client_id, len);
+    if (id) {
+        tell_client(w, query, id);
+        return;
+    }
+    struct ipc_message m =
+        IPC_MAKE(CLIENT_INFO, IPC_NUM(query), IPC_NUM(0), IPC_NUM(0), IPC_NUM(0), IPC_NUM(0), IPC_NUM(0),
+                 IPC_NUM(0), IPC_NUM(0), IPC_BYTES("", 0), IPC_BYTES("", 0), IPC_BYTES("", 0));
+    hub_link_send(w->hub, &m);
+}
+
+static const struct hub_link_handler hub_handler = {
+    .deliver = deliver_cb, .replay = replay_cb, .kick = kick_cb, .client_get = client_get_cb};
+
+static bool publish_cb(void *ctx, const char *client_id, size_t len, struct message *m)
+{
+    struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
+    (void)client_id, (void)len;
+    return hub_link_publish(w->hub, m);
+}
+
+static void claimed_cb(void *ctx, const char *client_id, size_t len, uint64_t claim)
+{
+    struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
+    hub_link_claim(w->hub, client_id, len, claim, false);
+}
+
+static void released_cb(void *ctx, const char *client_id, size_t len, uint64_t claim)
+{
+    struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
+    hub_link_release(w->hub, client_id, len, claim);
+}
+
+static const struct sessions_handler sessions_handler = {
+    .publish = publish_cb, .claimed = claimed_cb, .released = released_cb};
+
+/* About once a second: what is not counted as it happens, and tidying up. */
+static void every_second(struct worker *w)
+{
+    sessions_second(w->sessions);
+    heap_tidy();
+    counters_publish();
+}
+
+static void tick_cb(evutil_socket_t fd, short what, void *arg)
+{
+    (void)what;
+    struct worker *w = CHECK_CAST(arg, struct worker, WORKER_MAGIC);
+    uint64_t expirations;
+    if (read(fd, &expirations, sizeof expirations) < 0)
+        return;
+    clock_update();
+    sessions_tick(w->sessions);
+    balance(w);
+    if (++w->ticks % TICKS_PER_SECOND == 0)
+        every_second(w);
+}
+
+/* While stopping: says goodbye to some more clients; ends the loop when all are gone. */
+static void goodbye_cb(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    static const struct timeval next = {0, 0};
+    struct worker *w = CHECK_CAST(arg, struct worker, WORKER_MAGIC);
+    struct net *net = sessions_net(w->sessions);
+    for (int i = 0; i < GOODBYES_PER_TURN && (w->goodbye_at = net_next(net, w->goodbye_at)); i++)
+        sessions_close_conn(w->sessions, w->goodbye_at, CLOSE_SHUTDOWN);
+    if (net_count(net) == 0)
+        event_base_loopbreak(w->base);
+    else
+        event_add(w->goodbye, &next);
+}
+
+/* No new connections from here on, and the ones there are end. */
+static void stop(struct worker *w)
+{
+    static const struct timeval now = {0, 0};
+    if (!w->listener[0])
+        return;
+    for (unsigned i = 0; i < w->args->listen_fds; i++) {
+        listener_free(w->listener[i]);
+        w->listener[i] = NULL;
+    }
+    LOG(log_stopping, LOG_U64("connections", net_count(sessions_net(w->sessions))));
+    event_add(w->goodbye, &now);
+}
+
+/* Messages from the supervisor. */
+static void control_cb(evutil_socket_t fd, short what, void *arg)
+{
+    (void)what;
+    struct worker *w = CHECK_CAST(arg, struct worker, WORKER_MAGIC);
+    unsigned char buf[IPC_PACKET_MAX];
+    struct ipc_message m;
+    int got_fd = -1, got = ipc_packet_recv(fd, buf, &m, &got_fd);
+    if (got == 0) {
+        event_del(w->control); /* the supervisor is gone */
+        stop(w);
+    } else if (got > 0 && m.type == IPC_CHANNEL && got_fd >= 0) {
+        hub_link_attach(w->hub, got_fd);
+        got_fd = -1;
+    } else if (got > 0 && m.type == IPC_STOP) {
+        stop(w);
+    }
+    if (got_fd >= 0)
+        close(got_fd);
+}
+
+/* A loop without locks: a worker has one thread. */
+static struct event_base *new_loop(void)
+{
+    struct event_config *c = event_config_new();
+    CHECK(c);
+    event_config_set_flag(c, EVENT_BASE_FLAG_NOLOCK);
+    struct event_base *base = event_base_new_with_config(c);
+    CHECK(base);
+    event_config_free(c);
+    return base;
+}
+
+/*
+ * The worker's clock tick is a timerfd, not a libevent timeout: with a timeout pending, every wait for events
+ * would set and cancel a kernel timer, which costs more than answering a heartbeat.
+ */
+static void add_timers(struct worker *w)
+{
+    static const struct timespec period = {0, WHEEL_TICK_MS * 1000000};
+    struct itimerspec every = {.it_interval = period, .it_value = period};
+    w->tick_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    CHECK(w->tick_fd >= 0 && timerfd_settime(w->tick_fd, 0, &every, NULL) == 0);
+    w->tick = event_new(w->base, w->tick_fd, EV_READ | EV_PERSIST, tick_cb, w);
+    w->goodbye = evtimer_new(w->base, goodbye_cb, w);
+    CHECK(w->tick && w->goodbye && event_add(w->tick, NULL) == 0);
+}
+
+static void build(struct worker *w)
+{
+    const struct config *config = w->args->config;
+    struct sessions_settings ss = {.config = config, .max_sessions = w->args->max_connections};
+    struct fanout_settings fs = {.slice = config->fanout_slice,
+                                 .queue_limit = config->fanout_queue_limit,
+                                 .clients_prefix = config->clients_prefix,
+                                 .broadcast_topic = config->broadcast_topic};
+    w->base = new_loop();
+    w->sessions = sessions_new(w->base, &ss, &sessions_handler, w);
+    w->fanout = fanout_new(w->base, sessions_tree(w->sessions), &sessions_fanout_ops, w->sessions, &fs);
+    w->hub = hub_link_new(w->base, w->args, &hub_handler, w);
+    for (unsigned i = 0; i < w->args->listen_fds; i++)
+        w->listener[i] = listener_new(w->base, sessions_net(w->sessions), w->args->listen_fd[i], i);
+    w->control = event_new(w->base, w->args->control_fd, EV_READ | EV_PERSIST, control_cb, w);
+    CHECK(w->control && event_add(w->control, NULL) == 0);
+    add_timers(w);
+}
+
+static void tear_down(struct worker *w)
+{
+    struct event *const events[] = {w->control, w->tick, w->goodbye};
+    for (size_t i = 0; i < sizeof events / sizeof events[0]; i++)
+        event_free(events[i]);
+    close(w->tick_fd);
+    fanout_free(w->fanout);
+    hub_link_free(w->hub);
+    sessions_free(w->sessions);
+    event_base_free(w->base);
+    libevent_global_shutdown();
+}
+
+int worker_main(const struct process_args *args)
+{
+    static const struct ipc_message ready = {.type = IPC_READY};
+    static struct worker w = {.magic = WORKER_MAGIC};
+    static char name[24];
+    snprintf(name, sizeof name, "worker/%u", args->number);
+    w.args = args;
+    heap_setup();
+    clock_update();
+    enum log_level level = LOG_LEVEL_INFO;
+    log_level_from_name(args->config->log_level, &level);
+    log_setup(level, strcmp(args->config->log_format, "json") == 0, name);
+    counters_attach(&args->counters[args->number]);
+    signal(SIGPIPE, SIG_IGN);
+    build(&w);
+    if (ipc_packet_send(args->control_fd, &ready, -1) < 0)
+        return EXIT_FAILURE;
+    event_base_dispatch(w.base);
+    counters_publish();
+    tear_down(&w);
+    return EXIT_SUCCESS;
+}
