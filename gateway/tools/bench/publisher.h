@@ -1,0 +1,25 @@
+/*
+ * An ordinary MQTT client that publishes QoS 0 messages with stamps. Blocking; lives in the coordinator.
+ */
+#ifndef HOLDFAST_BENCH_PUBLISHER_H
+#define HOLDFAST_BENCH_PUBLISHER_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct publisher;
+
+/* Connects and waits for CONNACK. NULL with a message on stderr. */
+struct publisher *publisher_new(const struct sockaddr_in *server, uint8_t version, const char *client_id);
+void publisher_free(struct publisher *p);
+
+/* Sends one message. stream, seq: as in wire_stamp. False when the connection is gone. */
+bool publisher_send(struct publisher *p, const char *topic, size_t payload_len, uint32_t stream,
+                    uint32_t seq);
+
+/* Whether a server answers CONNECT on this address; silent. For waiting until one is up. */
+bool publisher_probe(const struct sockaddr_in *server, uint8_t version);
+
+#endif

@@ -1,0 +1,166 @@
+/*
+ * A table of measurements that grows as the kinds of scenarios put values into it. Reports read it; nothing
+ * here knows what a value means.
+ */
+#include "gateway/tools/bench/result.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/base/xmalloc.h"
+
+struct result *result_new(const struct scenario *s, char *const *targets, size_t count, size_t repetitions)
+{
+    struct result *r = xcalloc(1, sizeof *r);
+    r->scenario = s;
+    r->targets = count;
+    r->repetitions = repetitions;
+    r->target = xcalloc(count, sizeof *r->target);
+    for (size_t i = 0; i < count; i++)
+        r->target[i] = xstrdup(targets[i]);
+    return r;
+}
+
+void result_free(struct result *r)
+{
+    for (size_t i = 0; i < r->targets; i++)
+        free(r->target[i]);
+    for (size_t i = 0; i < r->rows; i++) {
+        free(r->row[i].key);
+        free(r->row[i].label);
+        free(r->row[i].unit);
+        free(r->row[i].value);
+    }
+    for (size_t i = 0; i < r->notes; i++)
+        free(r->note[i]);
+    free(r->note);
+    free(r->target);
+    free(r->row);
+    free(r);
+}
+
+void result_at(struct result *r, size_t target, size_t repetition)
+{
+    r->now_target = target;
+    r->now_repetition = repetition;
+}
+
+const struct result_row *result_find(const struct result *r, const char *key, size_t *index)
+{
+    for (size_t i = 0; i < r->rows; i++)
+        if (strcmp(r->row[i].key, key) == 0) {
+            if (index)
+                *index = i;
+            return &r->row[i];
+        }
+    return NULL;
+}
+
+/* A row without values. */
+static size_t add_row(struct result *r, const char *key, const char *label, const char *unit, unsigned flags)
+{
+    size_t cells = r->targets * r->repetitions;
+    r->row = xrealloc(r->row, (r->rows + 1) * sizeof *r->row);
+    struct result_row *row = &r->row[r->rows];
+    *row = (struct result_row){xstrdup(key), xstrdup(label), xstrdup(unit), flags,
+                               xcalloc(cells, sizeof(double))};
+    for (size_t i = 0; i < cells; i++)
+        row->value[i] = NAN;
+    return r->rows++;
+}
+
+void result_put(struct result *r, const char *key, const char *label, const char *unit, unsigned flags,
+                double value)
+{
+    size_t i;
+    if (!result_find(r, key, &i))
+        i = add_row(r, key, label, unit, flags);
+    r->row[i].value[r->now_target * r->repetitions + r->now_repetition] = value;
+}
+
+void result_note(struct result *r, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    for (size_t i = 0; i < r->notes; i++)
+        if (strcmp(r->note[i], text) == 0)
+            return;
+    r->note = xrealloc(r->note, (r->notes + 1) * sizeof *r->note);
+    r->note[r->notes++] = xstrdup(text);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+double median_of(double *values, size_t n)
+{
+    if (n == 0)
+        return NAN;
+    qsort(values, n, sizeof *values, by_value);
+    return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+size_t result_floor(const struct result *r)
+{
+    for (size_t i = 0; i < r->targets; i++)
+        if (strcmp(r->target[i], "floor") == 0)
+            return i;
+    return SIZE_MAX;
+}
+
+/* Ratios are taken repetition by repetition, since the two runs of one repetition stood next to each other in
+ * time. */
+struct result_summary result_summarize(const struct result *r, size_t row, size_t target)
+{
+    const struct result_row *w = &r->row[row];
+    double values[256], ratios[256];
+    size_t n = 0, ratio_count = 0, floor = result_floor(r);
+    for (size_t i = 0; i < r->repetitions && n < 256; i++) {
+        double v = w->value[target * r->repetitions + i];
+        double f = floor == SIZE_MAX ? NAN : w->value[floor * r->repetitions + i];
+        if (isnan(v))
+            continue;
+        values[n++] = v;
+        if (w->flags & RESULT_RATIO && !isnan(f) && f > 0)
+            ratios[ratio_count++] = v / f;
+    }
+    struct result_summary s = {.count = n};
+    s.median = median_of(values, n);
+    s.min = n ? values[0] : NAN;
+    s.max = n ? values[n - 1] : NAN;
+    s.ratio = median_of(ratios, ratio_count);
+    return s;
+}
+
+enum figure_verdict result_judge(const struct result *r, const struct scenario_figure *f, size_t target,
+                                 char *words, size_t cap)
+{
+    size_t i;
+    const struct result_row *row = result_find(r, f->metric, &i);
+    struct result_summary s =
+        row ? result_summarize(r, i, target) : (struct result_summary){.median = NAN, .ratio = NAN};
+    bool relative = !isnan(f->max_ratio);
+    double measured = relative ? s.ratio : s.median;
+    const char *unit = relative ? "times the floor" : row ? row->unit : "";
+    if (!row || isnan(measured)) {
+        snprintf(words, cap, "not measured");
+        return FIGURE_UNKNOWN;
+    }
+    if (!isnan(f->min)) {
+        snprintf(words, cap, "%.4g %s, wanted at least %.4g", measured, unit, f->min);
+        return measured >= f->min ? FIGURE_MET : FIGURE_NOT_MET;
+    }
+    double limit = relative ? f->max_ratio : f->max;
+    snprintf(words, cap, relative ? "%.3f %s, wanted at most %.4g" : "%.4g %s, wanted at most %.4g", measured,
+             unit, limit);
+    return measured <= limit ? FIGURE_MET : FIGURE_NOT_MET;
+}

@@ -1,0 +1,234 @@
+/*
+ * Scenario files. The options are rows of scenario.def; a value from a file and one from the command line go
+ * through the same check. What a kind of scenario does with them is in its kind_*.c.
+ */
+#include "gateway/tools/bench/scenario.h"
+
+#include <confuse.h>
+#include <errno.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gateway/base/xmalloc.h"
+
+#ifndef SCENARIO_DIR
+#define SCENARIO_DIR "/usr/local/share/holdfast/scenarios"
+#endif
+
+struct option_row {
+    const char *name;
+    bool is_string;
+    size_t offset;
+    long value, min, max;
+    const char *text, *help;
+};
+
+static const struct option_row rows[] = {
+#define OPTION_INT(name, value, min, max, help)                                                              \
+    {#name, false, offsetof(struct scenario, name), value, min, max, NULL, help},
+#define OPTION_STR(name, value, help) {#name, true, offsetof(struct scenario, name), 0, 0, 0, value, help},
+#include "gateway/tools/bench/scenario.def"
+#undef OPTION_INT
+#undef OPTION_STR
+};
+#define ROWS (sizeof rows / sizeof rows[0])
+
+static long *int_at(const struct scenario *s, const struct option_row *r)
+{
+    return (long *)(void *)((char *)(uintptr_t)s + r->offset);
+}
+
+static char **str_at(const struct scenario *s, const struct option_row *r)
+{
+    return (char **)(void *)((char *)(uintptr_t)s + r->offset);
+}
+
+/* Checks a number against its row; says what was expected. */
+static bool in_range(const struct option_row *r, long value, const char *where)
+{
+    if (value >= r->min && value <= r->max)
+        return true;
+    fprintf(stderr, "%s: %s: %ld is out of range, expected %ld to %ld (%s)\n", where, r->name, value, r->min,
+            r->max, r->help);
+    return false;
+}
+
+static const struct option_row *find_row(const char *name, size_t len)
+{
+    for (size_t i = 0; i < ROWS; i++)
+        if (strlen(rows[i].name) == len && memcmp(rows[i].name, name, len) == 0)
+            return &rows[i];
+    return NULL;
+}
+
+bool scenario_set(struct scenario *s, const char *assignment)
+{
+    const char *equals = strchr(assignment, '=');
+    const struct option_row *r = equals ? find_row(assignment, (size_t)(equals - assignment)) : NULL;
+    if (!r) {
+        fprintf(stderr, "%s: expected OPTION=VALUE; holdfast-bench options lists them\n", assignment);
+        return false;
+    }
+    if (r->is_string) {
+        free(*str_at(s, r));
+        *str_at(s, r) = xstrdup(equals + 1);
+        return true;
+    }
+    char *end;
+    long value = strtol(equals + 1, &end, 10);
+    if (*end || end == equals + 1) {
+        fprintf(stderr, "%s: expected a number\n", assignment);
+        return false;
+    }
+    *int_at(s, r) = value;
+    return in_range(r, value, "command line");
+}
+
+/* The parser's messages, with file and line. */
+static void error_cb(cfg_t *cfg, const char *format, va_list args)
+{
+    if (cfg && cfg->filename)
+        fprintf(stderr, "%s:%d: ", cfg->filename, cfg->line);
+    vfprintf(stderr, format, args);
+    putc('\n', stderr);
+}
+
+/* Copies the values of the file. */
+static bool take_options(struct scenario *s, cfg_t *cfg, const char *path)
+{
+    bool ok = true;
+    for (size_t i = 0; i < ROWS; i++) {
+        if (rows[i].is_string) {
+            *str_at(s, &rows[i]) = xstrdup(cfg_getstr(cfg, rows[i].name));
+            continue;
+        }
+        *int_at(s, &rows[i]) = cfg_getint(cfg, rows[i].name);
+        ok &= in_range(&rows[i], *int_at(s, &rows[i]), path);
+    }
+    return ok;
+}
+
+/* Copies the figure sections. */
+static void take_figures(struct scenario *s, cfg_t *cfg)
+{
+    s->figures = cfg_size(cfg, "figure");
+    s->figure = xcalloc(s->figures + 1, sizeof *s->figure);
+    for (size_t i = 0; i < s->figures; i++) {
+        cfg_t *f = cfg_getnsec(cfg, "figure", (unsigned)i);
+        s->figure[i] = (struct scenario_figure){xstrdup(cfg_title(f)), xstrdup(cfg_getstr(f, "metric")),
+                                                cfg_getfloat(f, "max"), cfg_getfloat(f, "max_ratio"),
+                                                cfg_getfloat(f, "min")};
+    }
+}
+
+/* The parser's own table: all rows, and the figures. */
+static cfg_t *new_parser(void)
+{
+    static cfg_opt_t figure[] = {CFG_STR("metric", "", CFGF_NONE), CFG_FLOAT("max", NAN, CFGF_NONE),
+                                 CFG_FLOAT("max_ratio", NAN, CFGF_NONE), CFG_FLOAT("min", NAN, CFGF_NONE),
+                                 CFG_END()};
+    static cfg_opt_t options[ROWS + 2];
+    for (size_t i = 0; i < ROWS; i++) {
+        cfg_opt_t number = CFG_INT(rows[i].name, rows[i].value, CFGF_NONE);
+        cfg_opt_t string = CFG_STR(rows[i].name, rows[i].text, CFGF_NONE);
+        options[i] = rows[i].is_string ? string : number;
+    }
+    options[ROWS] = (cfg_opt_t)CFG_SEC("figure", figure, CFGF_MULTI | CFGF_TITLE);
+    options[ROWS + 1] = (cfg_opt_t)CFG_END();
+    cfg_t *cfg = cfg_init(options, CFGF_NONE);
+    cfg_set_error_function(cfg, error_cb);
+    return cfg;
+}
+
+/* The file's name without folder and suffix. */
+static char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
+    return xstrndup(name, dot ? (size_t)(dot - name) : strlen(name));
+}
+
+/* Where a scenario of this name is. The caller frees it. */
+static char *find_file(const char *name)
+{
+    const char *dirs[] = {getenv("HOLDFAST_BENCH_SCENARIOS"), SCENARIO_DIR};
+    if (strchr(name, '/') || access(name, R_OK) == 0)
+        return xstrdup(name);
+    for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++) {
+        char *path = NULL;
+        if (!dirs[i] || asprintf(&path, "%s/%s.conf", dirs[i], name) < 0)
+            continue;
+        if (access(path, R_OK) == 0)
+            return path;
+        free(path);
+    }
+    fprintf(
+        stderr,
+        "%s: no such scenario: neither a file nor in %s (HOLDFAST_BENCH_SCENARIOS names another folder)\n",
+        name, SCENARIO_DIR);
+    return NULL;
+}
+
+struct scenario *scenario_load(const char *name_or_path)
+{
+    char *path = find_file(name_or_path);
+    if (!path)
+        return NULL;
+    cfg_t *cfg = new_parser();
+    struct scenario *s = xcalloc(1, sizeof *s);
+    s->name = base_name(path);
+    int result = cfg_parse(cfg, path);
+    if (result == CFG_FILE_ERROR)
+        fprintf(stderr, "%s: %s\n", path, strerror(errno));
+    bool ok = result == CFG_SUCCESS && take_options(s, cfg, path);
+    if (ok)
+        take_figures(s, cfg);
+    cfg_free(cfg);
+    free(path);
+    if (ok)
+        return s;
+    scenario_free(s);
+    return NULL;
+}
+
+void scenario_free(struct scenario *s)
+{
+    if (!s)
+        return;
+    for (size_t i = 0; i < ROWS; i++)
+        if (rows[i].is_string)
+            free(*str_at(s, &rows[i]));
+    for (size_t i = 0; i < s->figures; i++) {
+        free(s->figure[i].title);
+        free(s->figure[i].metric);
+    }
+    free(s->figure);
+    free(s->name);
+    free(s);
+}
+
+void scenario_list_options(void)
+{
+    for (size_t i = 0; i < ROWS; i++) {
+        if (rows[i].is_string)
+            printf("%-17s \"%s\"\n", rows[i].name, rows[i].text);
+        else
+            printf("%-17s %ld (%ld to %ld)\n", rows[i].name, rows[i].value, rows[i].min, rows[i].max);
+        printf("                  %s\n", rows[i].help);
+    }
+}
+
+bool scenario_option(const struct scenario *s, size_t n, const char **name, char *text, size_t cap)
+{
+    if (n >= ROWS)
+        return false;
+    *name = rows[n].name;
+    if (rows[n].is_string)
+        snprintf(text, cap, "%s", *str_at(s, &rows[n]));
+    else
+        snprintf(text, cap, "%ld", *int_at(s, &rows[n]));
+    return true;
+}

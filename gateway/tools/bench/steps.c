@@ -1,0 +1,237 @@
+/*
+ * The steps that kinds of scenarios are made of: opening, subscribing, broadcasting, heartbeats. Each waits
+ * until it is complete and the server has come to rest before the server's CPU is read, so that what it costs
+ * is in it.
+ */
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gateway/base/xmalloc.h"
+#include "gateway/tools/bench/interrupt.h"
+#include "gateway/tools/bench/progress.h"
+#include "gateway/tools/bench/run.h"
+#include "gateway/tools/bench/wire.h"
+
+#define REST_MS 50 /* for the server to finish what the clients do not see */
+
+/* Draws the progress line; also called while the coordinator waits. */
+static void draw(struct run *r)
+{
+    struct fleet_counters n = {0};
+    if (r->fleet)
+        fleet_counters(r->fleet, &n);
+    progress_line("%s: %s (%zu/%zu): %s | %llu connected, %llu lost, %llu delivered", r->scenario->name,
+                  r->target->name, r->result->now_repetition + 1, r->result->repetitions, r->step,
+                  (unsigned long long)n.connected, (unsigned long long)(n.lost + n.held_lost),
+                  (unsigned long long)n.deliveries);
+}
+
+void run_step(struct run *r, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(r->step, sizeof r->step, format, args);
+    va_end(args);
+    draw(r);
+}
+
+/* CPU readings of both sides. */
+struct cpu {
+    double server_us, bench_us;
+};
+
+static struct cpu cpu_now(struct run *r)
+{
+    struct cpu c = {NAN, NAN};
+    if (r->target->tree)
+        c.server_us = (double)proctree_cpu_ns(r->target->tree) / 1000;
+    c.bench_us = (double)proctree_cpu_ns(r->bench) / 1000;
+    return c;
+}
+
+/* The difference, per each of n. */
+static struct cpu cpu_since(struct run *r, struct cpu before, double n)
+{
+    struct cpu now = cpu_now(r);
+    return (struct cpu){(now.server_us - before.server_us) / n, (now.bench_us - before.bench_us) / n};
+}
+
+/* Time for a job over all clients: generous, since a busy server is a result and no failure. */
+static uint64_t job_deadline(const struct run *r)
+{
+    const struct scenario *s = r->scenario;
+    uint64_t ms = (uint64_t)s->deadline_ms + (uint64_t)s->connections * 2;
+    if (s->connect_rate)
+        ms += (uint64_t)s->connections * 1000 / (uint64_t)s->connect_rate;
+    return ms;
+}
+
+static void put_cpu(struct run *r, const char *key, const char *label, struct cpu c)
+{
+    char name[96];
+    if (!isnan(c.server_us))
+        result_put(r->result, key, label, "us", RESULT_RATIO, c.server_us);
+    snprintf(name, sizeof name, "%s.bench", key);
+    result_put(r->result, name, "  (the bench's own)", "us", 0, c.bench_us);
+}
+
+/* Runs a job over all clients and measures what one costs. */
+static bool measured_job(struct run *r, struct fleet_command c, struct cpu *cpu, double *rate)
+{
+    struct fleet_answer a;
+    struct cpu before = cpu_now(r);
+    uint64_t start = wire_now_ns();
+    bool ok = fleet_run(r->fleet, c, job_deadline(r), &a);
+    double seconds = (double)(wire_now_ns() - start) / 1e9;
+    *rate = (double)a.done / seconds;
+    sleep_ms(REST_MS);
+    *cpu = cpu_since(r, before, (double)(a.done ? a.done : 1));
+    if (!ok && !interrupted())
+        fprintf(stderr, "%s: %s: not all clients were answered in time\n", r->target->name, r->step);
+    return ok;
+}
+
+bool run_open(struct run *r, bool with_figures)
+{
+    const struct scenario *s = r->scenario;
+    struct cpu connect, subscribe;
+    double connect_rate, subscribe_rate;
+    struct fleet_command c = {.op = FLEET_CONNECT, .window = (uint32_t)s->window};
+    if (s->connect_rate)
+        c.over_us = (uint64_t)s->connections * 1000000 / (uint64_t)s->connect_rate;
+    run_step(r, "connecting %ld clients", s->connections);
+    if (!measured_job(r, c, &connect, &connect_rate))
+        return false;
+    run_step(r, "subscribing");
+    c = (struct fleet_command){.op = FLEET_SUBSCRIBE, .value = FLEET_TOPIC_COMMON, .window = (uint32_t)s->window};
+    if (!measured_job(r, c, &subscribe, &subscribe_rate))
+        return false;
+    if (!with_figures)
+        return true;
+    result_put(r->result, "connect.rate", "connections per second", "/s", RESULT_RATIO, connect_rate);
+    put_cpu(r, "connect.cpu", "CPU per accepted and connected client", connect);
+    result_put(r->result, "subscribe.rate", "subscriptions per second", "/s", RESULT_RATIO, subscribe_rate);
+    put_cpu(r, "subscribe.cpu", "CPU per subscription", subscribe);
+    return true;
+}
+
+bool run_open_publisher(struct run *r)
+{
+    char id[64];
+    snprintf(id, sizeof id, "holdfast-bench-publisher-%d", (int)getpid());
+    r->publisher = publisher_new(&r->target->address, (uint8_t)r->scenario->version, id);
+    return r->publisher;
+}
+
+/* One broadcast from publish to the last delivery, and a rest. */
+static bool one_broadcast(struct run *r, long payload, struct broadcast_figures *f, double *cpu,
+                          double *bench_cpu)
+{
+    struct cpu before = cpu_now(r);
+    uint64_t wanted = fleet_expect(r->fleet, 1);
+    if (!publisher_send(r->publisher, r->scenario->topic, (size_t)payload, 0, r->next_seq++)) {
+        fprintf(stderr, "%s: the publisher's connection is gone\n", r->target->name);
+        return false;
+    }
+    if (!fleet_await(r->fleet, (uint64_t)r->scenario->deadline_ms))
+        f->late_broadcasts++;
+    f->wanted += wanted;
+    sleep_ms((uint64_t)r->scenario->gap_ms);
+    struct cpu used = cpu_since(r, before, (double)(wanted ? wanted : 1));
+    *cpu = used.server_us;
+    *bench_cpu = used.bench_us;
+    return !interrupted();
+}
+
+bool run_broadcasts(struct run *r, long count, long payload, struct broadcast_figures *f,
+                    void (*after_each)(struct run *r, void *arg), void *arg)
+{
+    double *cpu = xcalloc((size_t)count + 1, sizeof *cpu),
+           *bench_cpu = xcalloc((size_t)count + 1, sizeof *cpu);
+    struct fleet_counters before, after;
+    bool ok = true;
+    *f = (struct broadcast_figures){0};
+    fleet_counters(r->fleet, &before);
+    for (long i = 0; ok && i < count; i++) {
+        run_step(r, "broadcast %ld of %ld, %ld bytes", i + 1, count, payload);
+        ok = one_broadcast(r, payload, f, &cpu[i], &bench_cpu[i]);
+        if (after_each)
+            after_each(r, arg);
+    }
+    fleet_counters(r->fleet, &after);
+    f->received = after.deliveries - before.deliveries;
+    f->cpu_us = median_of(cpu, (size_t)count);
+    f->bench_cpu_us = median_of(bench_cpu, (size_t)count);
+    free(cpu);
+    free(bench_cpu);
+    return ok;
+}
+
+bool run_heartbeats(struct run *r, long rounds, struct heartbeat_figures *f)
+{
+    const struct scenario *s = r->scenario;
+    struct fleet_command c = {.op = FLEET_HEARTBEAT};
+    double *cpu = xcalloc((size_t)rounds + 1, sizeof *cpu),
+           *bench_cpu = xcalloc((size_t)rounds + 1, sizeof *cpu);
+    bool ok = true;
+    c.over_us = (uint64_t)s->connections * 1000000 / (uint64_t)s->heartbeat_rate;
+    *f = (struct heartbeat_figures){0};
+    for (long i = 0; ok && i < rounds; i++) {
+        struct fleet_answer a;
+        run_step(r, "heartbeats, round %ld of %ld", i + 1, rounds);
+        struct cpu before = cpu_now(r);
+        uint64_t start = wire_now_ns();
+        ok = fleet_run(r->fleet, c, c.over_us / 1000 + job_deadline(r), &a);
+        f->rate = (double)a.done / ((double)(wire_now_ns() - start) / 1e9);
+        sleep_ms(REST_MS);
+        struct cpu used = cpu_since(r, before, (double)(a.done ? a.done : 1));
+        cpu[i] = used.server_us;
+        bench_cpu[i] = used.bench_us;
+        f->wanted += a.done + a.failed;
+        f->answered += a.done;
+    }
+    f->cpu_us = median_of(cpu, (size_t)rounds);
+    f->bench_cpu_us = median_of(bench_cpu, (size_t)rounds);
+    free(cpu);
+    free(bench_cpu);
+    return ok;
+}
+
+void run_reset_counts(struct run *r)
+{
+    fleet_run(r->fleet, (struct fleet_command){.op = FLEET_SEQUENCE, .value = r->next_seq}, 60000, NULL);
+}
+
+void run_put_health(struct run *r, uint64_t expected_connected)
+{
+    struct fleet_counters n;
+    fleet_counters(r->fleet, &n);
+    result_put(r->result, "connected", "connected at the end", "", 0, (double)n.connected);
+    result_put(r->result, "refused", "refused", "", RESULT_QUIET, (double)n.refused);
+    result_put(r->result, "lost", "lost", "", 0, (double)n.lost);
+    result_put(r->result, "gaps", "messages missed by a client that got later ones", "", RESULT_QUIET,
+               (double)n.gaps);
+    result_put(r->result, "duplicates", "messages that came twice or out of order", "", RESULT_QUIET,
+               (double)n.duplicates);
+    result_put(r->result, "foreign", "messages that nobody sent", "", RESULT_QUIET, (double)n.foreign);
+    if (n.connected < expected_connected || n.protocol_errors)
+        result_note(r->result, "%s: the latest error of a client: %s", r->target->name, n.error);
+}
+
+void run_put_latency(struct run *r, const char *prefix, const struct histogram *h)
+{
+    static const struct {
+        const char *name;
+        double share;
+    } row[] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99.9", 0.999}, {"max", 1}};
+    for (size_t i = 0; h->count && i < sizeof row / sizeof row[0]; i++) {
+        char key[96], label[96];
+        snprintf(key, sizeof key, "%s.latency.%s", prefix, row[i].name);
+        snprintf(label, sizeof label, "  latency %s", row[i].name);
+        result_put(r->result, key, label, "us", 0, (double)histogram_quantile(h, row[i].share) / 1000);
+    }
+}

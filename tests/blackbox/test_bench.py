@@ -1,0 +1,142 @@
+"""The load generator, small: every scenario against the gateway and the floor. Counts are asserted, times never."""
+
+import json
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BENCH = os.environ.get("HOLDFAST_BENCH", str(ROOT / "build/test/holdfast-bench"))
+HOLDFAST = os.environ.get("HOLDFAST", str(ROOT / "build/test/holdfast"))
+SCENARIOS = ROOT / "gateway/tools/bench/scenarios"
+GATEWAY = f"holdfast=cmd:{HOLDFAST} run -c {{file:{ROOT}/tests/bench/holdfast.conf}}"
+CLIENTS = 200
+BROADCASTS = 5
+
+
+def bench(*args, status=0, timeout=180):
+    """Runs holdfast-bench and returns what it printed."""
+    done = subprocess.run([BENCH, *args], capture_output=True, text=True, timeout=timeout, check=False)
+    assert done.returncode == status, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def scenario(tmp_path, name, *options, targets=("floor", GATEWAY)):
+    """Runs one of the installed scenarios with few clients; returns {target: {metric: value}}."""
+    report = tmp_path / "report.json"
+    args = ["run", str(SCENARIOS / f"{name}.conf"), "--json", str(report)]
+    for option in (f"connections={CLIENTS}", f"broadcasts={BROADCASTS}", "warmup=1", "settle_ms=100", *options):
+        args += ["--set", option]
+    for target in targets:
+        args += ["--target", target]
+    bench(*args)
+    result = json.loads(report.read_text())["scenarios"][0]
+    return {t["name"]: {k: m["median"] for k, m in t["metrics"].items()} for t in result["targets"]}
+
+
+def healthy(metrics, connected=CLIENTS):
+    """Nothing was lost, refused, missed, repeated, or received without having been sent."""
+    assert metrics["connected"] == connected
+    for key in ("refused", "lost", "gaps", "duplicates", "foreign"):
+        assert metrics[key] == 0, key
+
+
+def test_connect_opens_and_subscribes_all(tmp_path):
+    for metrics in scenario(tmp_path, "connect").values():
+        healthy(metrics)
+        assert metrics["connect.cpu"] > 0
+        assert metrics["subscribe.cpu"] > 0
+
+
+def test_connect_at_a_given_rate_from_several_processes(tmp_path):
+    for metrics in scenario(tmp_path, "connect", "connect_rate=1000", "per_process=70").values():
+        healthy(metrics)
+        assert metrics["connect.rate"] <= 1000 * 1.5
+
+
+def test_idle_reads_memory_and_subscribes_own_topics(tmp_path):
+    for metrics in scenario(tmp_path, "idle").values():
+        healthy(metrics)
+        assert metrics["idle.wanted"] == metrics["idle.received"] == CLIENTS * BROADCASTS
+        assert metrics["idle.answered"] == CLIENTS
+        assert metrics["own_topic.subscribed"] == CLIENTS
+        assert metrics["idle.user"] is not None and metrics["later.user"] is not None
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_broadcast_reaches_everybody(tmp_path, version):
+    for metrics in scenario(tmp_path, "broadcast", f"version={version}",
+                            targets=("floor", GATEWAY) if version == 4 else (GATEWAY,)).values():
+        healthy(metrics)
+        for size in (64, 1024):
+            assert metrics[f"broadcast.{size}.wanted"] == CLIENTS * BROADCASTS
+            assert metrics[f"broadcast.{size}.received"] == CLIENTS * BROADCASTS
+            assert metrics[f"broadcast.{size}.latency.max"] >= metrics[f"broadcast.{size}.latency.p50"] > 0
+
+
+def test_heartbeats_are_all_answered(tmp_path):
+    for metrics in scenario(tmp_path, "heartbeat", "heartbeat_rate=2000").values():
+        healthy(metrics)
+        assert metrics["heartbeat.wanted"] == metrics["heartbeat.answered"] == 3 * CLIENTS
+
+
+def test_slow_clients_do_not_take_anything_from_the_others(tmp_path):
+    slow = 20
+    metrics = scenario(tmp_path, "slow", f"slow={slow}", "broadcasts=40", targets=(GATEWAY,))["holdfast"]
+    healthy(metrics, CLIENTS - slow)
+    assert metrics["slow.wanted"] == metrics["slow.received"] == 40 * (CLIENTS - slow)
+    assert metrics["slow.complete"] == CLIENTS - slow
+    assert metrics["slow.incomplete"] == 0
+
+
+def test_a_running_server_is_watched_by_its_pid(tmp_path):
+    """Given as address and pid, a server is measured and left running."""
+    import socket
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    server = subprocess.Popen([BENCH, "floor", "--port", str(port)])
+    try:
+        for _ in range(500):
+            with socket.socket() as s:
+                if s.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+        metrics = scenario(tmp_path, "broadcast", targets=(f"mine=127.0.0.1:{port},pid={server.pid}",))["mine"]
+        healthy(metrics)
+        assert metrics["broadcast.64.cpu"] > 0
+        assert server.poll() is None
+    finally:
+        server.terminate()
+        assert server.wait(10) == 0
+
+
+def test_figures_are_judged_and_decide_the_exit_status(tmp_path):
+    file = tmp_path / "mine.conf"
+    file.write_text('kind = "connect"\nconnections = 20\n'
+                    'figure "possible" { metric = "connected" min = 20 }\n'
+                    'figure "impossible" { metric = "connected" max = 1 }\n'
+                    'figure "unheard of" { metric = "nothing" max = 1 }\n')
+    with_floor = ("--target", "floor", "--target", f"other=cmd:{BENCH} floor --port {{port}}")
+    done = bench("run", str(file), "--strict", *with_floor, status=1)
+    assert "met      other, possible" in done.stdout
+    assert "NOT MET  other, impossible" in done.stdout
+    assert "unknown  other, unheard of" in done.stdout
+    bench("run", str(file), *with_floor)
+
+
+def test_a_wrong_line_is_reported_with_file_and_line(tmp_path):
+    file = tmp_path / "wrong.conf"
+    file.write_text('kind = "connect"\nconections = 20\n')
+    done = bench("run", str(file), status=2)
+    assert "wrong.conf:2" in done.stderr and "conections" in done.stderr
+    file.write_text('kind = "connect"\nconnections = 0\n')
+    assert "out of range" in bench("run", str(file), status=2).stderr
+    file.write_text('kind = "dance"\n')
+    assert "dance" in bench("run", str(file), status=2).stderr
+
+
+def test_a_server_that_does_not_start_is_reported(tmp_path):
+    done = bench("run", str(SCENARIOS / "connect.conf"), "--target", "broken=cmd:echo this is why; exit 3", status=1)
+    assert "this is why" in done.stderr
