@@ -57,23 +57,23 @@ must_be_free "$API_PORT" --api-port
 . .ci/packages.sh
 install_packages "${BUILD_PACKAGES[@]}" "${TRY_PACKAGES[@]}"
 
-if [ ! -x configure ] || [ configure.ac -nt configure ]; then
+if [ ! -x configure ] || [ ! -f Makefile.in ] || [ configure.ac -nt configure ]; then
     autoreconf --install
 fi
 mkdir -p build
-[ -f build/Makefile ] || (cd build && ../configure --quiet)
-make -C build --no-print-directory -s -j"$(nproc)" holdfast
+echo "building in ./build"
+[ -f build/Makefile ] || (cd build && ../configure --quiet >/dev/null)
+make -C build --no-print-directory -s -j"$(nproc)" holdfast >/dev/null
 
 ARGS=(run)
 if [ "$PORT" != 1883 ] || [ "$API_PORT" != 8080 ]; then
-    mkdir -p holdfast-data
-    cat >holdfast-data/quickstart.conf <<END
+    cat >build/quickstart.conf <<END
 # Written by quickstart.sh: the embedded defaults on other ports.
 data_dir = "./holdfast-data"
 listener "clients" { bind = "127.0.0.1:$PORT" }
 api { bind = "127.0.0.1:$API_PORT" }
 END
-    ARGS+=(-c holdfast-data/quickstart.conf)
+    ARGS+=(-c build/quickstart.conf)
 fi
 
 # Waits for the gateway, which is about to take this shell's place, and tells how to try it.
@@ -81,7 +81,7 @@ tell_when_ready() {
     local port="" api="http://127.0.0.1:$API_PORT"
     [ "$PORT" = 1883 ] || port=" -p $PORT"
     for _ in $(seq 300); do
-        if curl -fs -o /dev/null --max-time 2 "$api/readyz" 2>/dev/null; then
+        if curl -fs --noproxy '*' -o /dev/null --max-time 2 "$api/readyz" 2>/dev/null; then
             cat <<END
 
 Holdfast is ready. In other terminals, try:

@@ -2,13 +2,14 @@
 # The one list of Debian packages, and how to get those that are missing. Sourced by quickstart.sh and test.sh.
 
 # To build and run.
-BUILD_PACKAGES=(gcc libc6-dev make autoconf automake pkgconf libevent-dev libconfuse-dev libjansson-dev libsystemd-dev)
+BUILD_PACKAGES=(gcc libc6-dev make autoconf automake pkgconf libevent-dev libconfuse-dev libjansson-dev libsystemd-dev
+    libssl-dev)
 # To try it by hand.
 TRY_PACKAGES=(curl mosquitto-clients)
 # To test: unit tests, black-box tests with other people's clients, checks of scripts and manual pages, tarballs.
 # Read by test.sh.
 # shellcheck disable=SC2034
-TEST_PACKAGES=("${BUILD_PACKAGES[@]}" "${TRY_PACKAGES[@]}" check python3 python3-pytest python3-paho-mqtt
+TEST_PACKAGES=("${BUILD_PACKAGES[@]}" "${TRY_PACKAGES[@]}" check python3 python3-pytest python3-paho-mqtt node-mqtt
     procps shellcheck mandoc clang-format git xz-utils)
 
 # Prints those of the named packages that are not installed. A package counts as there when another provides it
@@ -23,7 +24,8 @@ missing_packages() {
     done
 }
 
-# Installs what is missing of the named packages. Package lists are fetched only when apt-get cannot do without.
+# Installs what is missing of the named packages. Package lists are fetched when there are none yet, as in a new
+# container, or when apt-get cannot do with those there are.
 install_packages() {
     local -a missing sudo=()
     mapfile -t missing < <(missing_packages "$@")
@@ -38,6 +40,7 @@ install_packages() {
     fi
     echo "installing: ${missing[*]}"
     local -a apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y)
+    compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null || "${apt[@]}" update </dev/null
     if ! "${apt[@]}" install --no-install-recommends "${missing[@]}" </dev/null; then
         echo "trying again with fresh package lists"
         "${apt[@]}" update </dev/null

@@ -88,7 +88,7 @@ same "what check prints is read back differently" "$scratch/out" "$scratch/defau
 printf 'workers = 3\nmax_connections = 900\nuser = ""\nlistener "a" { bind = "127.0.0.1:0" }\n' >"$scratch/good.conf"
 status 0 "$holdfast" check -c "$scratch/good.conf"
 has "$scratch/out" 'workers = 3'
-has "$scratch/out" '# 3 workers (as configured), each for up to 330 connections'
+has "$scratch/out" '# 3 workers (as configured), each for up to 900 connections'
 
 # -- wrong files --
 printf 'listener "a" { }\n\nworker = 3\n' >"$scratch/bad.conf"

@@ -7,13 +7,15 @@
 
 #include <malloc.h>
 #include <stdbool.h>
+#include <sys/resource.h>
 
 #include "gateway/base/counters.h"
 
 #define MAPPED_FROM    (128 << 10)
+#define PAGE_BYTES     4096u
 #define WORTH_TRIMMING (64u << 10)
 
-static size_t free_after_trim; /* free bytes that the last trim left (addresses without memory) */
+static long faults_at_trim; /* pages touched for the first time since the start, as of the last trim */
 static size_t used_at_check;
 
 void heap_setup(void)
@@ -26,14 +28,15 @@ void heap_setup(void)
 void heap_tidy(void)
 {
     struct mallinfo2 info = mallinfo2();
-    size_t free_now = info.fordblks, used = info.uordblks;
-    bool quiet = used <= used_at_check + WORTH_TRIMMING; /* while it grows, free memory is about to be used */
-    used_at_check = used;
-    if (free_now < free_after_trim)
-        free_after_trim = free_now;
-    if (!quiet || free_now < free_after_trim + WORTH_TRIMMING)
+    struct rusage usage;
+    bool quiet =
+        info.uordblks <= used_at_check + WORTH_TRIMMING; /* while it grows, free memory is about to be used */
+    used_at_check = info.uordblks;
+    getrusage(RUSAGE_SELF, &usage);
+    size_t touched = (size_t)(usage.ru_minflt - faults_at_trim) * PAGE_BYTES;
+    if (!quiet || info.fordblks < WORTH_TRIMMING || touched < WORTH_TRIMMING)
         return;
     malloc_trim(0);
-    free_after_trim = mallinfo2().fordblks;
+    faults_at_trim = usage.ru_minflt;
     counter_add(COUNTER_MALLOC_TRIMS, 1);
 }

@@ -67,7 +67,7 @@ static const struct option_row table[] = {
      .unit = "processes", .offset = IN(workers),
      .help = "Worker processes; each holds a share of the connections and uses one core. 0 means one per "
              "core, or more when max_connections needs more descriptors than those may open. A worker costs "
-             "about 1 MB of memory before its first connection."},
+             "about 0.3 MB of memory before its first connection."},
     {.section = "", .name = "max_connections", .type = OPTION_UINT, .default_text = "0", .min = 0,
      .max = 100000000, .unit = "connections", .offset = IN(max_connections),
      .help = "Client connections of all workers together; more are closed at once and counted as refused. 0 "

@@ -30,9 +30,8 @@
 _Static_assert(ENGINE_MAX_WORKERS <= 1u << WORKER_BITS, "a worker number fits");
 _Static_assert(ENGINE_MAX_CLAIM == ((uint64_t)1 << NUMBER_BITS) - 1, "a claim number fits");
 
-/* The lower bits of a sequence number: how many a hub may give out per second of its life, on average, before
- * the next one could start below it. */
-#define SEQ_SECOND_BITS 20
+/* The lower bits of a sequence number: 1,024 of them per millisecond since the epoch. */
+#define SEQ_MS_BITS 10
 
 struct registry_record {
     uint64_t hash;
@@ -87,7 +86,7 @@ static struct engine *memory_open(const char *data_dir, uint32_t max_clients)
 {
     (void)data_dir;
     struct engine *e = xcalloc(1, sizeof *e);
-    e->seq = clock_wall_ms() / 1000 << SEQ_SECOND_BITS;
+    e->seq = clock_wall_ms() << SEQ_MS_BITS;
     e->clients = pool_new("registry", sizeof(struct registry_record), max_clients);
     e->by_hash = hash_index_new(&index_ops, e, max_clients);
     return e;
@@ -100,8 +99,8 @@ static void memory_close(struct engine *e)
     free(e);
 }
 
-/* Counts up from the second of the start, so that a hub that was restarted is ahead of its predecessor unless
- * that gave out more than a million numbers in every second of its life. */
+/* Counts up from the millisecond of the start, so a hub that was restarted is ahead of its predecessor unless
+ * that gave out more than a million numbers in every second of its life, or the wall clock was set back. */
 static uint64_t memory_next_seq(struct engine *e)
 {
     e->seq++;

@@ -17,7 +17,7 @@ struct http_api;
 
 /* Serves on a listening descriptor, which it takes over. Accepts nothing before http_api_accept(true). NULL:
  * the descriptor cannot be used. */
-struct http_api *http_api_new(struct hub *h, int listen_fd);
+struct http_api *http_api_new(struct hub *h, int listen_fd, int token_fd);
 void http_api_free(struct http_api *a);
 void http_api_accept(struct http_api *a, bool on);
 /* Called once a second: connections that have ended make room for new ones. */
@@ -73,9 +73,10 @@ json_t *http_read_json(struct evhttp_request *req, struct http_problem *p);
 /* ---- tokens (http_auth.c) ---- */
 
 struct http_tokens;
-/* Reads a token file: one per line, '#' begins a comment line. A file that cannot be read lets nobody in,
- * which is logged. "": NULL, everybody may. */
-struct http_tokens *http_tokens_load(const char *path);
+/* Reads a token file: one per line, '#' begins a comment line. fd is the open file, since the hub's account
+ * need not be able to open it; path is for the log. A file that cannot be read lets nobody in, which is
+ * logged. path "": NULL, everybody may. */
+struct http_tokens *http_tokens_load(const char *path, int fd);
 void http_tokens_free(struct http_tokens *t);
 /* Whether the value of an Authorization field (or NULL) carries one of the tokens. */
 bool http_tokens_allow(const struct http_tokens *t, const char *authorization);

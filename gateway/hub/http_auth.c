@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "gateway/base/log.h"
 #include "gateway/base/xmalloc.h"
@@ -61,14 +62,14 @@ static void read_tokens(struct http_tokens *t, FILE *f)
     free(line);
 }
 
-struct http_tokens *http_tokens_load(const char *path)
+struct http_tokens *http_tokens_load(const char *path, int fd)
 {
     if (*path == 0) {
         LOG(open_event, LOG_STR("hint", "everybody who reaches the API's address may use it"));
         return NULL;
     }
     struct http_tokens *t = xcalloc(1, sizeof *t);
-    FILE *f = fopen(path, "re");
+    FILE *f = fd >= 0 && lseek(fd, 0, SEEK_SET) == 0 ? fdopen(fd, "r") : NULL;
     if (!f) {
         LOG(unreadable_event, LOG_STR("file", path), LOG_STR("error", strerror(errno)),
             LOG_STR("effect", "the API lets nobody in"));

@@ -80,7 +80,7 @@ static void send_document(struct evhttp_request *req, int status, const char *ty
 {
     struct evbuffer *body = evbuffer_new();
     CHECK(body && doc);
-    json_dump_callback(doc, dump_cb, body, JSON_COMPACT);
+    json_dump_callback(doc, dump_cb, body, JSON_COMPACT | JSON_REAL_PRECISION(12));
     evbuffer_add(body, "\n", 1);
     json_decref(doc);
     send_reply(req, status, type, body);

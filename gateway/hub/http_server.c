@@ -136,12 +136,12 @@ static bool serve(struct http_api *a, int fd)
     return true;
 }
 
-struct http_api *http_api_new(struct hub *h, int listen_fd)
+struct http_api *http_api_new(struct hub *h, int listen_fd, int token_fd)
 {
     struct http_api *a = xcalloc(1, sizeof *a);
     a->magic = HTTP_API_MAGIC;
     a->hub = h;
-    a->tokens = http_tokens_load(h->args->config->api_token_file);
+    a->tokens = http_tokens_load(h->args->config->api_token_file, token_fd);
     if (serve(a, listen_fd))
         return a;
     LOG(listen_event, LOG_I64("fd", listen_fd), LOG_STR("error", strerror(errno)));

@@ -161,7 +161,7 @@ static bool build(struct hub *h, const struct process_args *args)
     h->tick = make_event(h, -1, EV_PERSIST, tick_cb);
     h->stop_timer = make_event(h, -1, 0, stop_cb);
     CHECK(event_add(h->control, NULL) == 0 && event_add(h->tick, &one_second) == 0);
-    h->api = http_api_new(h, args->listen_fd[0]);
+    h->api = http_api_new(h, args->listen_fd[0], args->listen_fds > 1 ? args->listen_fd[1] : -1);
     return h->api != NULL;
 }
 

@@ -36,7 +36,8 @@ static void detach(struct hub_worker *w, const char *why)
     struct hub *h = w->hub;
     if (!w->channel)
         return;
-    LOG(detached_event, LOG_U64("worker", w->number), LOG_STR("why", why));
+    if (!h->stopping)
+        LOG(detached_event, LOG_U64("worker", w->number), LOG_STR("why", why));
     ipc_channel_free(w->channel);
     w->channel = NULL;
     w->hello = w->replayed = false;

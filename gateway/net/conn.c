@@ -126,9 +126,16 @@ void net_free(struct net *n)
     free(n);
 }
 
+/* Room for one more connection: its id, or 0. */
+static uint32_t make_room(struct net *n)
+{
+    bool ask = n->handler->is_full && pool_count(n->conns) >= n->settings.even_share;
+    return ask && n->handler->is_full(n->ctx) ? 0 : pool_alloc(n->conns);
+}
+
 uint32_t net_adopt(struct net *n, int fd, unsigned listener)
 {
-    uint32_t id = pool_alloc(n->conns);
+    uint32_t id = make_room(n);
     if (!id) {
         counter_add(COUNTER_REFUSED_BUSY, 1);
         close(fd);

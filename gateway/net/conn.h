@@ -52,15 +52,19 @@ struct conn_handler {
      * and close.
      */
     size_t (*input)(void *ctx, uint32_t id, const unsigned char *data, size_t len, size_t *need);
+    /* Whether no more may be accepted, because others (other workers) hold what is left. Asked only from
+     * even_share on. NULL: never. */
+    bool (*is_full)(void *ctx);
     /* It ends; the descriptor is still open, nothing can be sent any more. Called once, outside all other
      * callbacks. */
     void (*closed)(void *ctx, uint32_t id, enum close_reason reason);
 };
 
 struct net_settings {
-    uint32_t max_connections;
-    uint32_t output_limit; /* bytes that may wait for one blocked client behind the frame being sent */
-    bool drop_oldest;      /* beyond it: drop oldest frames; else close as slow consumer */
+    uint32_t max_connections; /* what the pools have room for */
+    uint32_t even_share;      /* from so many on, is_full() is asked before one is accepted */
+    uint32_t output_limit;    /* bytes that may wait for one blocked client behind the frame being sent */
+    bool drop_oldest;         /* beyond it: drop oldest frames; else close as slow consumer */
 };
 
 struct net *net_new(struct event_base *base, const struct net_settings *s, const struct conn_handler *h,

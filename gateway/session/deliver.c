@@ -81,11 +81,10 @@ static uint32_t find_session(void *ctx, const char *client_id, size_t len)
     return sessions_find(ctx, client_id, len);
 }
 
-/* Session ids are pool ids: the settings bound them. */
 static uint32_t session_bound(void *ctx)
 {
     const struct sessions *s = ctx;
-    return s->settings.max_sessions + 1;
+    return pool_bound(s->pool);
 }
 
 /* An expired message is not delivered any more ([MQTT-3.3.2-5]). */

@@ -54,6 +54,12 @@ static void opened_cb(void *ctx, uint32_t conn)
     heartbeat_begin(s, conn);
 }
 
+static bool is_full_cb(void *ctx)
+{
+    struct sessions *s = ctx;
+    return s->handler->is_full && s->handler->is_full(s->ctx);
+}
+
 static size_t input_cb(void *ctx, uint32_t conn, const unsigned char *data, size_t len, size_t *need)
 {
     struct sessions *s = ctx;
@@ -84,7 +90,8 @@ static void closed_cb(void *ctx, uint32_t conn, enum close_reason reason)
         session_end(s, c->owner, reason != CLOSE_CLIENT_DISCONNECT);
 }
 
-static const struct conn_handler conn_handler = {.opened = opened_cb, .input = input_cb, .closed = closed_cb};
+static const struct conn_handler conn_handler = {
+    .opened = opened_cb, .input = input_cb, .is_full = is_full_cb, .closed = closed_cb};
 
 struct sessions *sessions_new(struct event_base *base, const struct sessions_settings *settings,
                               const struct sessions_handler *h, void *ctx)
@@ -98,6 +105,7 @@ struct sessions *sessions_new(struct event_base *base, const struct sessions_set
     s->handler = h;
     s->ctx = ctx;
     struct net_settings ns = {.max_connections = max,
+                              .even_share = settings->even_share,
                               .output_limit = config->output_limit,
                               .drop_oldest = config->output_policy == OUTPUT_DROP_OLDEST};
     s->net = net_new(base, &ns, &conn_handler, s);

@@ -43,6 +43,8 @@ struct session_extra {
 struct sessions_handler {
     /* A client published (also: a will). False: it could not be taken and is lost (QoS 0). */
     bool (*publish)(void *ctx, const char *client_id, size_t len, struct message *m);
+    /* Whether all workers together hold max_connections: asked from this worker's even share on. */
+    bool (*is_full)(void *ctx);
     /* A session began / ended under this client id. */
     void (*claimed)(void *ctx, const char *client_id, size_t len, uint64_t claim);
     void (*released)(void *ctx, const char *client_id, size_t len, uint64_t claim);
@@ -51,6 +53,7 @@ struct sessions_handler {
 struct sessions_settings {
     const struct config *config; /* outlives the sessions */
     uint32_t max_sessions;
+    uint32_t even_share; /* of max_connections: see conn.h */
 };
 
 /* Makes the sessions, and the connections (net) under them, whose handler they are. */

@@ -47,7 +47,8 @@ uint32_t session_begin(struct sessions *s, uint32_t conn, const char *client_id,
 struct session_extra *session_need_extra(struct sessions *s, struct session *ses);
 /* Takes the session from its connection and ends it; its will goes out unless the client took it back. */
 void session_end(struct sessions *s, uint32_t id, bool with_will);
-/* Ends the session at once, because its client id is wanted by a new connection; its own connection follows at the end of the turn. */
+/* Ends the session at once, because its client id is wanted by a new connection; its own connection follows
+ * at the end of the turn. */
 void session_take_over(struct sessions *s, uint32_t id);
 
 /* heartbeat.c: deadlines of connections on the wheel. */

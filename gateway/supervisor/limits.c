@@ -48,15 +48,12 @@ unsigned limits_workers_on(const struct config *c, uint64_t nofile, unsigned cor
     return (unsigned)at_most(n, LIMITS_MAX_WORKERS);
 }
 
-/* One worker's share of max_connections. */
-uint32_t limits_connections_per_worker(const struct config *c, unsigned workers, uint64_t nofile)
+/* What one worker must have room for: the kernel spreads connections unevenly, so in the worst case all of
+ * them. */
+uint32_t limits_connections_per_worker(const struct config *c, uint64_t nofile)
 {
     uint32_t usable = limits_usable(nofile);
-    if (c->max_connections == 0)
-        return usable;
-    if (workers <= 1)
-        return (uint32_t)at_most(c->max_connections, usable);
-    return (uint32_t)at_most(divide_up((uint64_t)c->max_connections * 11, (uint64_t)workers * 10), usable);
+    return c->max_connections ? (uint32_t)at_most(c->max_connections, usable) : usable;
 }
 
 /* Doubles the process's back-off while its lives are short; one long life forgives everything. */

@@ -31,11 +31,11 @@ unsigned limits_workers(const struct config *c, uint64_t nofile);
 unsigned limits_workers_on(const struct config *c, uint64_t nofile, unsigned cores);
 
 /*
- * Connections that one of `workers` workers may hold: its part of max_connections and 10 % more, because the
- * kernel spreads connections by hash, but never more than the descriptor limit allows. max_connections 0:
- * what the limit allows.
+ * Connections that one worker must have room for: all of max_connections, because the kernel spreads
+ * connections by hash and evenness is no promise, but never more than the descriptor limit allows.
+ * max_connections 0: what the limit allows.
  */
-uint32_t limits_connections_per_worker(const struct config *c, unsigned workers, uint64_t nofile);
+uint32_t limits_connections_per_worker(const struct config *c, uint64_t nofile);
 
 /*
  * How long to wait in ms before a process that lived lived_ms is started again. *backoff_ms is the process's

@@ -77,6 +77,7 @@ struct supervisor {
     struct child *child; /* [workers] is the hub */
     struct pollfd *poll; /* one per child, then the signalfd */
     int signal_fd;
+    int token_fd; /* api.token_file, or -1 */
     enum phase phase;
     uint64_t deadline_ms; /* stopping: when to kill */
     int exit_status;
@@ -137,7 +138,8 @@ static void connect_worker(struct supervisor *s, struct child *worker)
 static void start_child(struct supervisor *s, struct child *ch)
 {
     if (ch->number == PROCESS_HUB) {
-        if (child_fork(ch, &s->setup, &s->sockets.api_fd, 1) == 0)
+        const int fds[] = {s->sockets.api_fd, s->token_fd};
+        if (child_fork(ch, &s->setup, fds, s->token_fd >= 0 ? 2 : 1) == 0)
             for (unsigned i = 0; i < s->workers; i++)
                 connect_worker(s, &s->child[i]);
         return;
@@ -448,6 +450,10 @@ static int prepare(struct supervisor *s, char *error, size_t error_size)
         return -1;
     if (listen_sockets_open(&s->sockets, c, s->workers, error, error_size) != 0)
         return -1;
+    if (*c->api_token_file != '\0' && (s->token_fd = open(c->api_token_file, O_RDONLY | O_CLOEXEC)) < 0) {
+        snprintf(error, error_size, "cannot read api.token_file %s: %s", c->api_token_file, strerror(errno));
+        return -1;
+    }
     if (open_signals(s) != 0) {
         snprintf(error, error_size, "cannot read signals: %s", strerror(errno));
         return -1;
@@ -467,7 +473,8 @@ static void set_up(struct supervisor *s, const struct config *config)
     clock_update();
 
     unsigned workers = limits_workers(config, nofile);
-    *s = (struct supervisor){.config = config, .workers = workers, .children = workers + 1, .signal_fd = -1};
+    *s = (struct supervisor){
+        .config = config, .workers = workers, .children = workers + 1, .signal_fd = -1, .token_fd = -1};
     s->sockets.api_fd = -1;
     s->setup = (struct child_setup){
         .config = config,
@@ -476,7 +483,7 @@ static void set_up(struct supervisor *s, const struct config *config)
         .log_json = json,
         .log_level = level,
         .workers = workers,
-        .max_connections = limits_connections_per_worker(config, workers, nofile),
+        .max_connections = limits_connections_per_worker(config, nofile),
     };
     counters_attach(&s->setup.counters[workers + 1]);
     hash_init();
@@ -503,6 +510,8 @@ int supervisor_run(const struct config *config)
     listen_sockets_close(&s.sockets);
     if (s.signal_fd >= 0)
         close(s.signal_fd);
+    if (s.token_fd >= 0)
+        close(s.token_fd);
     free(s.child);
     free(s.poll);
     return s.exit_status;

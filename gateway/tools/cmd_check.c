@@ -36,7 +36,7 @@ static void print_workers(const struct config *c, FILE *out)
 {
     uint64_t nofile = descriptor_limit();
     unsigned workers = limits_workers(c, nofile);
-    uint32_t share = limits_connections_per_worker(c, workers, nofile);
+    uint32_t share = limits_connections_per_worker(c, nofile);
     uint64_t possible = (uint64_t)workers * limits_usable(nofile);
     fprintf(out, "# %u worker%s (%s), each for up to %" PRIu32 " connections and %" PRIu64 " descriptors\n",
             workers, workers == 1 ? "" : "s", workers_reason(c, workers), share, nofile);

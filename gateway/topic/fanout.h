@@ -53,8 +53,9 @@ struct fanout_ops {
 };
 
 struct fanout_settings {
-    uint32_t slice;     /* deliveries per turn of the loop */
-    size_t queue_limit; /* bytes of messages waiting or in work; when there are none, one of any size fits */
+    uint32_t slice;             /* deliveries per turn of the loop */
+    size_t queue_limit;         /* bytes of messages waiting or in work, with their jobs; one of any size fits
+                                           when there are none */
     const char *clients_prefix; /* "" : off */
     const char *broadcast_topic;
 };

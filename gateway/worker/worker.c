@@ -62,6 +62,7 @@ static void balance(struct worker *w)
 static bool deliver_cb(void *ctx, struct message *m)
 {
     struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
+    clock_update(); /* the fan-out's budget is per turn of the loop, by the clock */
     bool taken = fanout_start(w->fanout, m);
     balance(w);
     return taken;
@@ -162,8 +163,19 @@ static void released_cb(void *ctx, const char *client_id, size_t len, uint64_t c
     hub_link_release(w->hub, client_id, len, claim);
 }
 
+/* Sums the other workers' gauges: a reader of shared memory may be a few connections behind, which is the
+ * tolerance of max_connections. */
+static bool is_full_cb(void *ctx)
+{
+    const struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
+    uint64_t open = 0, max = w->args->config->max_connections;
+    for (unsigned i = 0; i < w->args->workers; i++)
+        open += counter_get(&w->args->counters[i], COUNTER_CONNECTIONS);
+    return max && open >= max;
+}
+
 static const struct sessions_handler sessions_handler = {
-    .publish = publish_cb, .claimed = claimed_cb, .released = released_cb};
+    .publish = publish_cb, .claimed = claimed_cb, .released = released_cb, .is_full = is_full_cb};
 
 /* About once a second: what is not counted as it happens, and tidying up. */
 static void every_second(struct worker *w)
@@ -267,7 +279,9 @@ static void add_timers(struct worker *w)
 static void build(struct worker *w)
 {
     const struct config *config = w->args->config;
-    struct sessions_settings ss = {.config = config, .max_sessions = w->args->max_connections};
+    struct sessions_settings ss = {.config = config,
+                                   .max_sessions = w->args->max_connections,
+                                   .even_share = config->max_connections / w->args->workers};
     struct fanout_settings fs = {.slice = config->fanout_slice,
                                  .queue_limit = config->fanout_queue_limit,
                                  .clients_prefix = config->clients_prefix,

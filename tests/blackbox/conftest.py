@@ -20,7 +20,7 @@ import mqtt_raw  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("HOLDFAST", str(ROOT / "build/test/holdfast"))
-NODE_MODULES = os.environ.get("HOLDFAST_NODE_MODULES", str(ROOT / "build/node/node_modules"))
+NODE_MODULES = os.environ.get("HOLDFAST_NODE_MODULES", "/usr/share/nodejs")
 PATIENCE = mqtt_raw.PATIENCE
 REPORTS = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:|: bug: ")
 
@@ -229,6 +229,10 @@ api {{ bind = "{api_bind}" {api} }}
         good = value if callable(value) else lambda n: n == value
         return wait_for(lambda: [n for n in [self.metric(name, **labels)] if good(n)],
                         f"metric {name} {labels} (now {self.metric(name, **labels)})", timeout)[0]
+
+    def wait_registered(self, clients):
+        """Waits until the hub knows this many clients: it is told right after CONNACK."""
+        self.wait_metric("holdfast_registry_clients", clients)
 
     def client_on(self, worker, client_id=None, tries=200, **options):
         """A client whose connection lives in this worker: connects from new ports until the kernel's hash says so, and

@@ -3,9 +3,12 @@
 import json
 import os
 import pathlib
+import socket
 import subprocess
 
 import pytest
+
+from conftest import wait_for
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BENCH = os.environ.get("HOLDFAST_BENCH", str(ROOT / "build/test/holdfast-bench"))
@@ -34,6 +37,11 @@ def scenario(tmp_path, name, *options, targets=("floor", GATEWAY)):
     bench(*args)
     result = json.loads(report.read_text())["scenarios"][0]
     return {t["name"]: {k: m["median"] for k, m in t["metrics"].items()} for t in result["targets"]}
+
+
+def is_open(port):
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
 
 
 def healthy(metrics, connected=CLIENTS):
@@ -93,16 +101,12 @@ def test_slow_clients_do_not_take_anything_from_the_others(tmp_path):
 
 def test_a_running_server_is_watched_by_its_pid(tmp_path):
     """Given as address and pid, a server is measured and left running."""
-    import socket
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     server = subprocess.Popen([BENCH, "floor", "--port", str(port)])
     try:
-        for _ in range(500):
-            with socket.socket() as s:
-                if s.connect_ex(("127.0.0.1", port)) == 0:
-                    break
+        wait_for(lambda: is_open(port), "the floor")
         metrics = scenario(tmp_path, "broadcast", targets=(f"mine=127.0.0.1:{port},pid={server.pid}",))["mine"]
         healthy(metrics)
         assert metrics["broadcast.64.cpu"] > 0
@@ -140,3 +144,89 @@ def test_a_wrong_line_is_reported_with_file_and_line(tmp_path):
 def test_a_server_that_does_not_start_is_reported(tmp_path):
     done = bench("run", str(SCENARIOS / "connect.conf"), "--target", "broken=cmd:echo this is why; exit 3", status=1)
     assert "this is why" in done.stderr
+
+
+def test_direct_messages_arrive_at_their_client_only(tmp_path):
+    metrics = scenario(tmp_path, "direct", "private_rate=500", "duration_s=2", targets=(GATEWAY,))["holdfast"]
+    healthy(metrics)
+    assert metrics["push.private"] > 500
+    assert metrics["push.wanted"] == metrics["push.received"] == metrics["push.private"]
+    assert metrics["push.complete"] == CLIENTS
+    assert metrics["push.missing"] == metrics["push.excess"] == 0
+
+
+def test_churn_loses_nothing_that_had_to_arrive(tmp_path):
+    metrics = scenario(tmp_path, "churn", "churn_rate=20000", "away_ms=300", "duration_s=4", "announce_every_s=1",
+                       targets=(GATEWAY,))["holdfast"]
+    healthy(metrics)
+    assert metrics["push.left"] == metrics["push.returned"] > 10
+    assert metrics["push.complete"] == CLIENTS
+    assert metrics["push.wanted"] == metrics["push.received"] > 0
+
+
+def test_halfopen_clients_are_noticed_and_only_those(tmp_path):
+    metrics = scenario(tmp_path, "halfopen", "keepalive_s=2", "silent=20", "duration_s=4",
+                       targets=(GATEWAY,))["holdfast"]
+    healthy(metrics, CLIENTS - 20)
+    assert metrics["timeout.missed"] == metrics["timeout.early"] == metrics["timeout.wrong"] == 0
+    assert metrics["timeout.right"] + metrics["timeout.late"] == 20
+
+
+@pytest.mark.parametrize("jitter", [0, 500])
+def test_storm_everybody_comes_back(tmp_path, jitter):
+    for metrics in scenario(tmp_path, "storm", "storm=150", f"jitter_ms={jitter}").values():
+        healthy(metrics)
+        assert metrics["storm.time"] is not None
+        assert metrics["storm.wanted"] == metrics["storm.received"] == CLIENTS
+
+
+def test_push_service_delivers_everything(tmp_path):
+    metrics = scenario(tmp_path, "push", "duration_s=5", "keepalive_s=2", "keepalive_max_s=3", "silent=5", "slow=5",
+                       "announce_every_s=1", "group_rate=20000", "groups=20", "away_ms=300",
+                       targets=(GATEWAY,))["holdfast"]
+    healthy(metrics, CLIENTS - 5)
+    assert metrics["push.missing"] == metrics["push.excess"] == metrics["push.incomplete"] == 0
+    assert metrics["push.complete"] == CLIENTS - 5
+    assert metrics["push.wanted"] == metrics["push.received"] > 0
+    assert metrics["timeout.missed"] == metrics["timeout.early"] == metrics["timeout.wrong"] == 0
+
+
+def test_buffers_are_reported_for_four_states(tmp_path):
+    metrics = scenario(tmp_path, "buffers", "broadcasts=10", targets=(GATEWAY,))["holdfast"]
+    healthy(metrics)
+    for state in ("idle", "acked", "unread", "full"):
+        assert metrics[f"buffers.{state}.socket"] is not None
+    assert metrics["buffers.full.socket"] > metrics["buffers.idle.socket"]
+
+
+def test_the_manual_and_the_list_of_options_have_every_option():
+    listed = {line.split()[0] for line in bench("options").stdout.split("\n\n")[-1].splitlines()
+              if line and not line.startswith(" ")}
+    defined = {line.split("(")[1].split(",")[0] for line in
+               (ROOT / "gateway/tools/bench/scenario.def").read_text().splitlines() if line.startswith("OPTION_")}
+    manual = set((ROOT / "doc/holdfast-bench.1").read_text().split())
+    assert defined == listed
+    assert defined <= manual, defined - manual
+
+
+def test_the_html_report_is_complete_in_itself(tmp_path):
+    page = tmp_path / "report.html"
+    args = ["run", str(SCENARIOS / "idle.conf"), str(SCENARIOS / "broadcast.conf"), "--connections", "50", "--html",
+            str(page), "--repeat", "2", "--target", "floor", "--target", f"a<b=cmd:{BENCH} floor --port {{port}}"]
+    for option in ("broadcasts=2", "warmup=0", "settle_ms=50"):
+        args += ["--set", option]
+    bench(*args)
+    text = page.read_text()
+    assert text.count("<svg") == text.count("</svg>") >= 4
+    assert "a&lt;b" in text and "a<b" not in text
+    for outside in ("http:", "https:", "<script", "src="):
+        assert outside not in text
+
+
+def test_limits_are_checked_before_anything_starts(tmp_path):
+    """A server elsewhere is reached from one address only: there are not ports enough for so many clients."""
+    done = bench("run", str(SCENARIOS / "connect.conf"), "--connections", "200000",
+                 "--target", "elsewhere=192.0.2.1:1883", status=2)
+    assert "fix    ports" in done.stderr
+    assert "now:  sysctl -w net.ipv4.ip_local_port_range" in done.stderr
+    assert "not ready for 200000 clients" in done.stderr

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import threading
 
@@ -65,10 +64,7 @@ def test_mosquitto_properties_survive_the_way(gateway):
 
 def test_mosquitto_pub_with_qos_1_is_told_that_it_is_not_supported(gateway):
     result = mosquitto_pub(gateway, "-t", "t", "-m", "x", "-q", "1", version="mqttv5")
-    assert result.returncode != 0
-    with_v5 = gateway.client("alive")
-    with_v5.ping()
-    with_v5.close()
+    assert "QoS not supported" in result.stderr, result
 
 
 def test_mosquitto_pub_sends_a_file_line_by_line(gateway):
@@ -163,12 +159,9 @@ client.on('connect', () => client.subscribe(['js/+'], (e, granted) => {
 """
 
 
-@pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
-@pytest.mark.skipif(not shutil.which("npm") and not os.path.isdir(f"{NODE_MODULES}/mqtt"),
-                    reason="npm is not installed, so mqtt.js cannot be")
 @pytest.mark.parametrize("version", [4, 5])
 def test_mqtt_js_subscribes_publishes_and_keeps_alive(gateway, version, folder):
-    assert os.path.isdir(f"{NODE_MODULES}/mqtt"), f"no mqtt.js in {NODE_MODULES}; ./test.sh installs it"
+    assert os.path.isdir(f"{NODE_MODULES}/mqtt"), f"no mqtt.js in {NODE_MODULES}; ./test.sh installs node-mqtt"
     script = folder / "client.js"
     script.write_text(MQTT_JS)
     host, port = gateway.mqtt

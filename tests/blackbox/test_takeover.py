@@ -33,6 +33,7 @@ def test_takeover_across_workers(start):
         gateway.publish(f"clients/phone-{version}", "for the new one")
         new.expect_publish("for the new one")
         other.ping()
+        gateway.wait_registered(2)
         answer = gateway.http("GET", f"/v1/clients/phone-{version}")
         assert answer.status == 200, answer
         new.close()

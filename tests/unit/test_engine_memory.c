@@ -58,14 +58,14 @@ START_TEST(sequence_numbers_grow_and_skip_ahead_over_a_restart)
     clock_fake(1700000000000);
     struct engine *first = ops->open("", 10);
     uint64_t last = ops->next_seq(first);
-    ck_assert_uint_eq(last, ((uint64_t)1700000000 << 20) + 1);
+    ck_assert_uint_eq(last, ((uint64_t)1700000000000 << 10) + 1);
     for (int i = 0; i < 1000; i++) {
         uint64_t next = ops->next_seq(first);
         ck_assert_uint_eq(next, last + 1);
         last = next;
     }
     ops->close(first);
-    clock_fake(1700000001000);
+    clock_fake(1700000000001);
     struct engine *second = ops->open("", 10);
     ck_assert_uint_gt(ops->next_seq(second), last);
     ck_assert_uint_lt(ops->next_seq(second), (uint64_t)1 << 53);

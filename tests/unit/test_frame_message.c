@@ -37,7 +37,8 @@ START_TEST(messages_hold_copies)
                                   .qos = 1,
                                   .retain = true,
                                   .seq = 77,
-                                  .expires_ms = 123456789};
+                                  .expires_ms = 123456789,
+                                  .origin = 0x1234567890};
     struct message *m = message_new(&parts);
     memset(topic, 'x', 10);
     memset(payload, 'x', 8);
@@ -51,6 +52,7 @@ START_TEST(messages_hold_copies)
     ck_assert(m->retain);
     ck_assert_uint_eq(m->seq, 77);
     ck_assert_uint_eq(m->expires_ms, 123456789);
+    ck_assert_uint_eq(m->origin, 0x1234567890);
     ck_assert_uint_eq(message_size(m), sizeof *m + 20);
     ck_assert_ptr_eq(message_ref(m), m);
     message_unref(m);

@@ -54,31 +54,30 @@ START_TEST(a_low_descriptor_limit_leaves_something)
 }
 END_TEST
 
-START_TEST(a_share_has_room_for_uneven_spread)
+START_TEST(a_worker_has_room_for_all_however_uneven_the_spread)
 {
     struct config c = config_of(0, 10000);
-    ck_assert_uint_eq(limits_connections_per_worker(&c, 4, 20000), 2750);
-    ck_assert_uint_eq(limits_connections_per_worker(&c, 3, 20000), 3667);
+    ck_assert_uint_eq(limits_connections_per_worker(&c, 20000), 10000);
     c.max_connections = 1;
-    ck_assert_uint_eq(limits_connections_per_worker(&c, 8, 20000), 1);
+    ck_assert_uint_eq(limits_connections_per_worker(&c, 20000), 1);
 }
 END_TEST
 
 START_TEST(a_single_worker_has_exactly_max_connections)
 {
     struct config c = config_of(1, 7);
-    ck_assert_uint_eq(limits_connections_per_worker(&c, 1, 20000), 7);
+    ck_assert_uint_eq(limits_connections_per_worker(&c, 20000), 7);
 }
 END_TEST
 
 START_TEST(a_share_never_exceeds_the_descriptor_limit)
 {
     struct config c = config_of(2, 1000000);
-    ck_assert_uint_eq(limits_connections_per_worker(&c, 2, 20000), limits_usable(20000));
+    ck_assert_uint_eq(limits_connections_per_worker(&c, 20000), limits_usable(20000));
     c.max_connections = 0;
-    ck_assert_uint_eq(limits_connections_per_worker(&c, 2, 20000), limits_usable(20000));
+    ck_assert_uint_eq(limits_connections_per_worker(&c, 20000), limits_usable(20000));
     c.max_connections = UINT32_MAX;
-    ck_assert_uint_eq(limits_connections_per_worker(&c, 1, UINT64_MAX), UINT32_MAX);
+    ck_assert_uint_eq(limits_connections_per_worker(&c, UINT64_MAX), UINT32_MAX);
 }
 END_TEST
 
@@ -107,7 +106,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, more_workers_when_the_descriptor_limit_demands_them);
     tcase_add_test(tc, the_configured_number_of_workers_wins);
     tcase_add_test(tc, a_low_descriptor_limit_leaves_something);
-    tcase_add_test(tc, a_share_has_room_for_uneven_spread);
+    tcase_add_test(tc, a_worker_has_room_for_all_however_uneven_the_spread);
     tcase_add_test(tc, a_single_worker_has_exactly_max_connections);
     tcase_add_test(tc, a_share_never_exceeds_the_descriptor_limit);
     tcase_add_test(tc, the_first_restart_is_immediate_and_then_the_delay_doubles);

@@ -95,10 +95,13 @@ _Noreturn void client_main(const struct fleet_options *o, uint32_t first, uint32
     signal(SIGINT, SIG_IGN); /* the coordinator ends us */
     signal(SIGPIPE, SIG_IGN);
     raise_limit();
-    struct client_process p = {
-        .options = o, .counters = counters, .first = first, .count = count, .control = control,
-        .shared = shared,
-        .background.random = o->population.seed + first + 1};
+    struct client_process p = {.options = o,
+                               .counters = counters,
+                               .first = first,
+                               .count = count,
+                               .control = control,
+                               .shared = shared,
+                               .background.random = o->population.seed + first + 1};
     p.client = xcalloc(count, sizeof *p.client);
     for (uint32_t i = 0; i < count; i++)
         p.client[i].fd = -1;

@@ -27,7 +27,8 @@ struct client {
     uint32_t next_seq; /* of stream 0 */
     uint32_t received; /* stamped messages since FLEET_SEQUENCE */
     uint32_t hash;     /* sum of hashes of what was received */
-    uint32_t sent_us;  /* when connect() was called or the latest PINGREQ went out, low 32 bits of microseconds */
+    uint32_t
+        sent_us; /* when connect() was called or the latest PINGREQ went out, low 32 bits of microseconds */
     uint16_t packet_id;
     uint16_t awaited; /* SUBACKs */
     uint8_t state, flags;
@@ -49,7 +50,7 @@ struct client_queue {
     struct {
         uint64_t due_ns;
         uint32_t index;
-    } *entry;
+    } * entry;
     uint32_t head, count, room; /* a ring */
 };
 
@@ -84,7 +85,8 @@ _Noreturn void client_main(const struct fleet_options *o, uint32_t first, uint32
 uint32_t client_number(const struct client_process *p, const struct client *c);
 void client_answer(struct client_process *p, const struct fleet_answer *a);
 
-/* client_io.c: the life of one connection. Those that return bool return false when the client is closed now. */
+/* client_io.c: the life of one connection. Those that return bool return false when the client is closed now.
+ */
 bool client_open(struct client_process *p, struct client *c);
 void client_event(struct client_process *p, struct client *c, uint32_t events);
 bool client_send(struct client_process *p, struct client *c, const char *packet, size_t len);

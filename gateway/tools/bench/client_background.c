@@ -1,10 +1,11 @@
 /*
  * What clients do by themselves: heartbeats at three quarters of their keepalive, and leaving and returning.
  *
- * Heartbeats need no timer per client: the clients of one keepalive class are visited in turn, evenly over the
- * interval, so that each comes round once per interval, whenever it connected. A client that leaves says so 50 ms
- * before it means it, reads on for a second so that what was sent before has arrived, disconnects, stays away and
- * comes back to the topics it had. Both waits have one length, so two queues in order do for any number of clients.
+ * Heartbeats need no timer per client: the clients of one keepalive class are visited in turn, evenly over
+ * the interval, so that each comes round once per interval, whenever it connected. A client that leaves says
+ * so 50 ms before it means it, reads on for a second so that what was sent before has arrived, disconnects,
+ * stays away and comes back to the topics it had. Both waits have one length, so two queues in order do for
+ * any number of clients.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -72,7 +73,10 @@ void client_background_churn(struct client_process *p, uint64_t per_1000_s, uint
 }
 
 /* One that may get its heartbeat now. */
-static bool sends_heartbeats(const struct client *c) { return c->state == CLIENT_READY && !(c->flags & CLIENT_SILENT); }
+static bool sends_heartbeats(const struct client *c)
+{
+    return c->state == CLIENT_READY && !(c->flags & CLIENT_SILENT);
+}
 
 /* The heartbeats of one class that are due. Returns the time until the next one. */
 static uint64_t pump_class(struct client_process *p, uint32_t class, uint64_t now)
@@ -100,12 +104,13 @@ static void leave_one(struct client_process *p, uint64_t now)
     for (unsigned tries = 0; tries < 16; tries++) {
         uint32_t i = (uint32_t)(random_next(&p->background.random) % p->count);
         struct client *c = &p->client[i];
-        if (c->state != CLIENT_READY || c->flags & (CLIENT_LEAVING | CLIENT_HELD | CLIENT_SILENT | CLIENT_BUSY) ||
+        if (c->state != CLIENT_READY ||
+            c->flags & (CLIENT_LEAVING | CLIENT_RETURNING | CLIENT_HELD | CLIENT_SILENT | CLIENT_BUSY) ||
             p->shared[i].ready_ns == 0 || p->shared[i].ready_ns > now)
             continue;
         c->flags |= CLIENT_LEAVING;
-        __atomic_store_n(&p->shared[i].leaving_ns, now + 50000000u, __ATOMIC_RELEASE);
-        queue_push(&p->background.leaving, i, now + 50000000u + LINGER_NS);
+        __atomic_store_n(&p->shared[i].leaving_ns, now + FLEET_NOTICE_NS, __ATOMIC_RELEASE);
+        queue_push(&p->background.leaving, i, now + FLEET_NOTICE_NS + LINGER_NS);
         return;
     }
 }

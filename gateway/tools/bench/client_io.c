@@ -17,12 +17,11 @@
 #include "gateway/base/check.h"
 #include "gateway/base/xmalloc.h"
 #include "gateway/tools/bench/client.h"
+#include "gateway/tools/bench/limits.h"
 #include "gateway/tools/bench/wire.h"
 
-/* Loopback source addresses: one for so many clients, since one address has 28,000 ports. */
-#define CLIENTS_PER_ADDRESS 5000u
-#define FIRST_ADDRESS       0x7f010001u /* 127.1.0.1 */
-#define TIMEOUT_SLACK_US    100000u     /* of our own reading of the clock on a busy machine */
+#define FIRST_ADDRESS    0x7f010001u /* 127.1.0.1: loopback source addresses count up from here */
+#define TIMEOUT_SLACK_US 100000u     /* of our own reading of the clock on a busy machine */
 
 /* Keeps the latest error in words for the report. */
 static void complain(struct client_process *p, const char *what, int error)
@@ -119,7 +118,7 @@ static void prepare_socket(struct client_process *p, const struct client *c)
     if (ntohl(o->server.sin_addr.s_addr) >> 24 != 127)
         return;
     struct sockaddr_in a = {.sin_family = AF_INET};
-    a.sin_addr.s_addr = htonl(FIRST_ADDRESS + client_number(p, c) / CLIENTS_PER_ADDRESS);
+    a.sin_addr.s_addr = htonl(FIRST_ADDRESS + client_number(p, c) / LIMITS_CLIENTS_PER_ADDRESS);
     setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
     bind(c->fd, (struct sockaddr *)&a, sizeof a);
 }
@@ -181,8 +180,7 @@ static void client_connected(struct client_process *p, struct client *c)
     char id[64], packet[WIRE_MAX_SMALL];
     snprintf(id, sizeof id, "%s-%u", p->options->id_prefix, client_number(p, c));
     c->state = CLIENT_CONNACK;
-    uint16_t keepalive =
-        population_keepalive(&p->options->population, population_class(client_number(p, c)));
+    uint16_t keepalive = population_keepalive(&p->options->population, population_class(client_number(p, c)));
     client_send(p, c, packet, wire_connect(packet, sizeof packet, p->options->version, id, keepalive));
 }
 

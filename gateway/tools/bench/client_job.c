@@ -19,8 +19,11 @@ struct job_kind {
     enum start_result (*start)(struct client_process *p, struct client *c);
 };
 
+/* With a value: back to its topics at once, as a device that lost its connection. */
 static enum start_result start_connect(struct client_process *p, struct client *c)
 {
+    if (p->job.command.value)
+        c->flags |= CLIENT_RETURNING;
     return client_open(p, c) ? STARTED : FAILED;
 }
 
@@ -76,14 +79,10 @@ static enum start_result start_reset(struct client_process *p, struct client *c)
 }
 
 static const struct job_kind job_kinds[] = {
-    [FLEET_CONNECT] = {CLIENT_CLOSED, start_connect},
-    [FLEET_SUBSCRIBE] = {CLIENT_READY, start_subscribe},
-    [FLEET_HEARTBEAT] = {CLIENT_READY, start_heartbeat},
-    [FLEET_HOLD] = {CLIENT_READY, start_hold},
-    [FLEET_RELEASE] = {CLIENT_READY, start_release},
-    [FLEET_SILENCE] = {CLIENT_READY, start_silence},
-    [FLEET_CLOSE] = {CLIENT_READY, start_close},
-    [FLEET_RESET_PEER] = {CLIENT_READY, start_reset},
+    [FLEET_CONNECT] = {CLIENT_CLOSED, start_connect},    [FLEET_SUBSCRIBE] = {CLIENT_READY, start_subscribe},
+    [FLEET_HEARTBEAT] = {CLIENT_READY, start_heartbeat}, [FLEET_HOLD] = {CLIENT_READY, start_hold},
+    [FLEET_RELEASE] = {CLIENT_READY, start_release},     [FLEET_SILENCE] = {CLIENT_READY, start_silence},
+    [FLEET_CLOSE] = {CLIENT_READY, start_close},         [FLEET_RESET_PEER] = {CLIENT_READY, start_reset},
 };
 
 /* Whether a client plays the role that a command asks for. */
@@ -108,7 +107,8 @@ static bool plays(const struct client_process *p, const struct client *c, uint32
 }
 
 /* Whether the command is for this client. */
-static bool concerns(const struct client_process *p, const struct client *c, const struct fleet_command *command)
+static bool concerns(const struct client_process *p, const struct client *c,
+                     const struct fleet_command *command)
 {
     return c->state == job_kinds[command->op].state && plays(p, c, command->who);
 }
@@ -272,7 +272,8 @@ uint64_t client_job_pump(struct client_process *p)
     }
     if (j->next == p->count && j->busy == 0) {
         j->running = false;
-        client_answer(p, &(struct fleet_answer){.number = j->command.number, .done = j->done, .failed = j->failed});
+        client_answer(
+            p, &(struct fleet_answer){.number = j->command.number, .done = j->done, .failed = j->failed});
     }
     return UINT64_MAX;
 }

@@ -1,6 +1,7 @@
 /*
- * What comes in on one client's connection: deliveries are counted and compared with their stamps, answers are told to
- * the job that waits for them. Fed by client_io.c with whatever recv() gave; keeps nothing itself.
+ * What comes in on one client's connection: deliveries are counted and compared with their stamps, answers
+ * are told to the job that waits for them. Fed by client_io.c with whatever recv() gave; keeps nothing
+ * itself.
  */
 #include <stdio.h>
 #include <string.h>
@@ -11,7 +12,8 @@
 #include "proto/mqtt.h"
 
 /* One SUBSCRIBE behind the others in `out`. */
-static size_t add_subscribe(struct client_process *p, struct client *c, char *out, size_t cap, const char *topic)
+static size_t add_subscribe(struct client_process *p, struct client *c, char *out, size_t cap,
+                            const char *topic)
 {
     if (++c->packet_id == 0)
         c->packet_id = 1;
@@ -33,7 +35,8 @@ bool client_subscribe(struct client_process *p, struct client *c, unsigned topic
         n += add_subscribe(p, c, out + n, sizeof out - n, topic);
     }
     for (uint32_t k = 0; topics & FLEET_TOPIC_GROUPS && k < o->population.memberships; k++) {
-        snprintf(topic, sizeof topic, "%s/g/%u", o->topic, population_group(&o->population, client_number(p, c), k));
+        snprintf(topic, sizeof topic, "%s/g/%u", o->topic,
+                 population_group(&o->population, client_number(p, c), k));
         n += add_subscribe(p, c, out + n, sizeof out - n, topic);
     }
     return client_send(p, c, out, n);
@@ -42,7 +45,8 @@ bool client_subscribe(struct client_process *p, struct client *c, unsigned topic
 /* Whether a message is for another client only. */
 static bool is_misdirected(const struct client_process *p, const struct client *c, uint32_t stream)
 {
-    return stream != STREAM_COMMON && stream < stream_of_group(0) && stream != stream_of_client(client_number(p, c));
+    return stream != STREAM_COMMON && stream < stream_of_group(0) &&
+           stream != stream_of_client(client_number(p, c));
 }
 
 /* Stream 0 has to come without gaps. False: a message that was there already. */
@@ -53,13 +57,15 @@ static bool in_sequence(struct client_process *p, struct client *c, uint32_t seq
             p->counters->duplicates++;
             return false;
         }
-        p->counters->gaps += seq - c->next_seq;
+        if (!(c->flags & CLIENT_WAS_HELD)) /* a slow one may lose some */
+            p->counters->gaps += seq - c->next_seq;
     }
     c->next_seq = seq + 1;
     return true;
 }
 
-/* Whether a message was sent while the client was arriving or leaving, so that nobody says whether it must come. */
+/* Whether a message was sent while the client was arriving or leaving, so that nobody says whether it must
+ * come. */
 static bool is_uncounted(const struct client_process *p, const struct client *c, uint64_t sent_ns)
 {
     const struct fleet_client *s = &p->shared[c - p->client];
@@ -109,12 +115,12 @@ static bool on_connack(struct client_process *p, struct client *c, const struct 
     uint32_t us = (uint32_t)(wire_now_ns() / 1000u) - c->sent_us;
     histogram_record(&p->counters->connect_latency, (uint64_t)us * 1000u);
     client_watch(p, c, true);
-    if (c->flags & CLIENT_BUSY && p->job.command.op == FLEET_CONNECT)
-        client_job_done(p, c, true);
     if (c->flags & CLIENT_RETURNING) {
         c->next_seq = 0;
         return client_subscribe(p, c, p->options->topics);
     }
+    if (c->flags & CLIENT_BUSY && p->job.command.op == FLEET_CONNECT)
+        client_job_done(p, c, true);
     return true;
 }
 
@@ -122,13 +128,13 @@ static bool on_connack(struct client_process *p, struct client *c, const struct 
 static void all_subscribed(struct client_process *p, struct client *c)
 {
     struct fleet_client *s = &p->shared[c - p->client];
-    __atomic_store_n(&s->ready_ns, wire_now_ns() + 50000000u, __ATOMIC_RELEASE);
+    __atomic_store_n(&s->ready_ns, wire_now_ns() + FLEET_NOTICE_NS, __ATOMIC_RELEASE);
     __atomic_store_n(&s->leaving_ns, 0, __ATOMIC_RELEASE);
     if (c->flags & CLIENT_RETURNING) {
         c->flags &= (uint8_t)~CLIENT_RETURNING;
         p->counters->returned++;
     }
-    if (c->flags & CLIENT_BUSY && p->job.command.op == FLEET_SUBSCRIBE)
+    if (c->flags & CLIENT_BUSY && p->job.command.op != FLEET_HEARTBEAT)
         client_job_done(p, c, true);
 }
 
@@ -195,7 +201,8 @@ ssize_t client_parse(struct client_process *p, struct client *c, const char *buf
         }
         struct mqtt_packet m;
         struct mqtt_error e;
-        enum mqtt_result r = mqtt_decode(buf + at, len - at, p->options->version, WIRE_MAX_PACKET, &m, &used, &e);
+        enum mqtt_result r =
+            mqtt_decode(buf + at, len - at, p->options->version, WIRE_MAX_PACKET, &m, &used, &e);
         if (r == MQTT_MORE)
             break;
         if (r == MQTT_BAD) {

@@ -16,15 +16,19 @@
 
 #define FLEET_PER_PROCESS 15000u
 
+/* A client says so long before that it counts as there, or no longer, so that the coordinator has seen it in
+ * time. */
+#define FLEET_NOTICE_NS 250000000u
+
 /* What a client subscribes to. */
 enum { FLEET_TOPIC_COMMON = 1, FLEET_TOPIC_OWN = 2, FLEET_TOPIC_GROUPS = 4 };
 
 struct fleet_options {
     struct sockaddr_in server;
     struct population population;
-    uint8_t version;      /* MQTT_V311 or MQTT_V5 */
-    uint8_t topics;       /* FLEET_TOPIC_ bits: what a client subscribes to again when it comes back by itself */
-    char topic[64];       /* the common one; own ones are topic/number, groups topic/g/group */
+    uint8_t version; /* MQTT_V311 or MQTT_V5 */
+    uint8_t topics;  /* FLEET_TOPIC_ bits: what a client subscribes to again when it comes back by itself */
+    char topic[64];  /* the common one; own ones are topic/number, groups topic/g/group */
     char id_prefix[32];   /* client ids are prefix-number */
     int rcvbuf, sndbuf;   /* SO_RCVBUF, SO_SNDBUF of the client sockets; 0: the system's */
     int slow_rcvbuf;      /* the same for the slow ones, when not 0 */
@@ -47,25 +51,27 @@ struct fleet_counters {
     uint64_t foreign;         /* messages without a stamp of ours, of a wrong length, or for another client */
     uint64_t protocol_errors;
     uint64_t heartbeats, answers;
-    uint64_t blocked; /* a send() that the kernel did not take whole */
-    uint64_t left, returned; /* by themselves */
+    uint64_t blocked;                                       /* a send() that the kernel did not take whole */
+    uint64_t left, returned;                                /* by themselves */
     uint64_t timeouts_right, timeouts_early, timeouts_late; /* silent clients that the server closed */
-    struct histogram latency;         /* of deliveries, publish to receipt */
-    struct histogram answer_latency;  /* PINGREQ to PINGRESP */
-    struct histogram connect_latency; /* connect() to CONNACK */
-    struct histogram timeout_excess;  /* silent clients: closed so long after 1.5 times the keepalive */
-    char error[128];                  /* the latest one in words */
+    struct histogram latency;                               /* of deliveries, publish to receipt */
+    struct histogram answer_latency;                        /* PINGREQ to PINGRESP */
+    struct histogram connect_latency;                       /* connect() to CONNACK */
+    struct histogram timeout_excess; /* silent clients: closed so long after 1.5 times the keepalive */
+    char error[128];                 /* the latest one in words */
 };
 
 /* What coordinator and client process share about one client. Times in nanoseconds of CLOCK_MONOTONIC. */
 struct fleet_client {
     uint64_t ready_ns;   /* subscribed to everything: messages sent from then on must come; 0: not there */
     uint64_t leaving_ns; /* those sent from then on need not; 0: stays */
-    uint32_t expected, expected_hash; /* by the coordinator: messages that must come, and the sum of their hashes */
+    uint32_t expected,
+        expected_hash; /* by the coordinator: messages that must come, and the sum of their hashes */
 };
 
 enum fleet_op {
-    FLEET_CONNECT = 1, /* every closed client connects and waits for CONNACK */
+    FLEET_CONNECT = 1, /* every closed client connects and waits for CONNACK; with value 1 it also subscribes
+                          to its topics and waits for SUBACK, and tries again when it is refused */
     FLEET_SUBSCRIBE,   /* to the topics in `value` (FLEET_TOPIC_ bits) */
     FLEET_HEARTBEAT,   /* one PINGREQ each, spread over `over_us`, and its answer */
     FLEET_HOLD,        /* stop reading */
@@ -74,12 +80,12 @@ enum fleet_op {
     FLEET_CLOSE,       /* DISCONNECT and close */
     FLEET_RESET_PEER,  /* close with a RST: no TIME_WAIT */
     FLEET_KEEPALIVE,   /* value 1: everybody sends heartbeats at 0.75 of its keepalive from now on; 0: stop */
-    FLEET_CHURN,       /* `value` clients per 1000 s leave by themselves, to return after `over_us`; 0: no more */
-    FLEET_SEQUENCE,    /* the next message of stream 0 has number `value` for everybody; counters of deliveries,
-                          gaps, duplicates and latency start anew */
-    FLEET_EXPECT,      /* says so when `value` more messages have reached each connected, unheld client */
-    FLEET_CHECK,       /* counts clients that have received exactly `value` messages since FLEET_SEQUENCE */
-    FLEET_VERIFY,      /* counts clients that have received exactly what is in their fleet_client */
+    FLEET_CHURN, /* `value` clients per 1000 s leave by themselves, to return after `over_us`; 0: no more */
+    FLEET_SEQUENCE, /* the next message of stream 0 has number `value` for everybody; counters of deliveries,
+                       gaps, duplicates and latency start anew */
+    FLEET_EXPECT,   /* says so when `value` more messages have reached each connected, unheld client */
+    FLEET_CHECK,    /* counts clients that have received exactly `value` messages since FLEET_SEQUENCE */
+    FLEET_VERIFY,   /* counts clients that have received exactly what is in their fleet_client */
     FLEET_QUIT
 };
 
@@ -107,7 +113,8 @@ struct fleet *fleet_new(const struct fleet_options *o);
 /* Ends the client processes, connections are reset. */
 void fleet_free(struct fleet *f);
 
-/* Hands a command to all processes; fleet_finish() waits for their answers. False: deadline or interruption. */
+/* Hands a command to all processes; fleet_finish() waits for their answers. False: deadline or interruption.
+ */
 void fleet_start(struct fleet *f, struct fleet_command c);
 bool fleet_finish(struct fleet *f, uint64_t deadline_ms, struct fleet_answer *sum);
 /* Both. */

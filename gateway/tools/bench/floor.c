@@ -237,5 +237,9 @@ int floor_main(int argc, char **argv)
     sigaction(SIGTERM, &sa, NULL);
     sigaction(SIGINT, &sa, NULL);
     serve(&s);
+    free(s.subscriber);
+    free(s.place);
+    free(s.buffer);
+    free(s.partial);
     return 0;
 }

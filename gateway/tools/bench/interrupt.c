@@ -27,10 +27,12 @@ void interrupt_install(void)
 
 bool interrupted(void) { return flag; }
 
-bool sleep_ms(uint64_t ms)
+bool sleep_ns(uint64_t ns)
 {
-    struct timespec t = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
+    struct timespec t = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
     while (!flag && nanosleep(&t, &t) && errno == EINTR)
         ;
     return !flag;
 }
+
+bool sleep_ms(uint64_t ms) { return sleep_ns(ms * 1000000u); }

@@ -12,5 +12,6 @@ bool interrupted(void);
 
 /* Sleeps; false when it was interrupted. */
 bool sleep_ms(uint64_t ms);
+bool sleep_ns(uint64_t ns);
 
 #endif

@@ -31,6 +31,10 @@ static bool some_traffic(struct run *r)
         return false;
     result_put(r->result, "idle.wanted", "deliveries wanted", "", 0, (double)b.wanted);
     result_put(r->result, "idle.received", "deliveries received", "", 0, (double)b.received);
+    result_put(r->result, "idle.missing", "deliveries missing", "", RESULT_QUIET,
+               (double)b.wanted - (double)b.received);
+    result_put(r->result, "idle.unanswered", "heartbeats not answered", "", RESULT_QUIET,
+               (double)h.wanted - (double)h.answered);
     result_put(r->result, "idle.answered", "heartbeats answered", "", 0, (double)h.answered);
     return true;
 }
@@ -40,7 +44,8 @@ static bool own_topics(struct run *r, const struct memory_reading *before)
 {
     struct memory_reading after;
     struct fleet_answer a;
-    struct fleet_command c = {.op = FLEET_SUBSCRIBE, .value = FLEET_TOPIC_OWN, .window = (uint32_t)r->scenario->window};
+    struct fleet_command c = {
+        .op = FLEET_SUBSCRIBE, .value = FLEET_TOPIC_OWN, .window = (uint32_t)r->scenario->window};
     run_step(r, "one topic of its own for each");
     bool ok = fleet_run(r->fleet, c,
                         (uint64_t)r->scenario->deadline_ms + (uint64_t)r->scenario->connections * 2, &a);
@@ -63,7 +68,7 @@ bool kind_idle(struct run *r)
     if (!some_traffic(r) || !settled_reading(r, &later))
         return false;
     memory_put(r, "later", "after traffic", &later);
-    if (!own_topics(r, &later))
+    if (r->scenario->own_topics && !own_topics(r, &later))
         return false;
     run_put_health(r, (uint64_t)r->scenario->connections);
     return true;

@@ -11,24 +11,30 @@
 #include "gateway/base/xmalloc.h"
 #include "gateway/tools/bench/floor.h"
 #include "gateway/tools/bench/interrupt.h"
+#include "gateway/tools/bench/limits.h"
 #include "gateway/tools/bench/report.h"
 #include "gateway/tools/bench/run.h"
 #include "gateway/tools/bench/scenario.h"
 #include "gateway/tools/bench/target.h"
 
 struct arguments {
+    char *command;     /* the command line */
+    char *connections; /* an assignment made of --connections */
+    struct scenario **scenario;
+    struct result **result;
+    size_t scenarios, done;
     struct target *target[16];
     size_t targets;
     const char *assignment[32];
     size_t assignments;
     size_t repetitions;
-    const char *json;
+    const char *json, *html;
     bool strict;
 };
 
 static const char usage[] =
     "usage: holdfast-bench run SCENARIO... [--target TARGET]... [--set OPTION=VALUE]... [--connections N]\n"
-    "                          [--repeat N] [--json FILE] [--strict]\n"
+    "                          [--repeat N] [--json FILE] [--html FILE] [--strict]\n"
     "       holdfast-bench floor --port PORT\n"
     "       holdfast-bench options\n"
     "TARGET is floor, NAME=ADDRESS:PORT[,pid=PID] or NAME='cmd:COMMAND' with {port}, {api_port}, {dir}, "
@@ -54,8 +60,8 @@ static bool add_target(struct arguments *a, const char *spec)
 /* --connections N is short for --set connections=N. */
 static bool set_connections(struct arguments *a, const char *n)
 {
-    char *text = NULL;
-    return asprintf(&text, "connections=%s", n) > 0 && add_assignment(a, text);
+    free(a->connections);
+    return asprintf(&a->connections, "connections=%s", n) > 0 && add_assignment(a, a->connections);
 }
 
 static bool parse_arguments(struct arguments *a, int argc, char **argv)
@@ -65,6 +71,7 @@ static bool parse_arguments(struct arguments *a, int argc, char **argv)
                                             {"connections", required_argument, NULL, 'n'},
                                             {"repeat", required_argument, NULL, 'r'},
                                             {"json", required_argument, NULL, 'j'},
+                                            {"html", required_argument, NULL, 'h'},
                                             {"strict", no_argument, NULL, 'S'},
                                             {0}};
     bool ok = true;
@@ -86,6 +93,9 @@ static bool parse_arguments(struct arguments *a, int argc, char **argv)
             break;
         case 'j':
             a->json = optarg;
+            break;
+        case 'h':
+            a->html = optarg;
             break;
         case 'S':
             a->strict = true;
@@ -143,32 +153,63 @@ static struct scenario *load(const char *name, const struct arguments *a)
     return s;
 }
 
+/* Loads all scenarios that are named, and sees whether the machine allows them. */
+static bool load_all(struct arguments *a, char **names, size_t count)
+{
+    a->scenario = xcalloc(count, sizeof *a->scenario);
+    a->result = xcalloc(count, sizeof *a->result);
+    for (; a->scenarios < count; a->scenarios++) {
+        a->scenario[a->scenarios] = load(names[a->scenarios], a);
+        if (!a->scenario[a->scenarios])
+            return false;
+        if (!limits_check(a->scenario[a->scenarios], a->target, a->targets, stderr)) {
+            a->scenarios++;
+            return false;
+        }
+    }
+    return true;
+}
+
+static void free_all(struct arguments *a)
+{
+    for (size_t i = 0; i < a->done; i++)
+        result_free(a->result[i]);
+    for (size_t i = 0; i < a->scenarios; i++)
+        scenario_free(a->scenario[i]);
+    for (size_t i = 0; i < a->targets; i++)
+        target_free(a->target[i]);
+    free(a->result);
+    free(a->scenario);
+    free(a->connections);
+    free(a->command);
+}
+
+/* Runs and reports. Returns the exit status. */
+static int run_and_report(struct arguments *a)
+{
+    bool ok = true;
+    interrupt_install();
+    for (; a->done < a->scenarios && !interrupted(); a->done++)
+        a->result[a->done] = run_all(a->scenario[a->done], a, &ok);
+    struct report report = {a->result, a->done, a->target, a->targets, a->command};
+    unsigned not_met = report_text(stdout, &report);
+    if (a->json)
+        ok &= report_json(a->json, &report);
+    if (a->html)
+        ok &= report_html(a->html, &report);
+    return !ok || (a->strict && not_met) ? 1 : 0;
+}
+
 static int run_main(int argc, char **argv)
 {
-    struct arguments a = {0};
-    char *command = join(argc, argv);
-    if (!parse_arguments(&a, argc, argv) || optind + 1 >= argc) {
+    struct arguments a = {.command = join(argc, argv)};
+    int status = 2;
+    if (!parse_arguments(&a, argc, argv) || optind + 1 >= argc)
         fputs(usage, stderr);
-        return 2;
-    }
-    size_t count = (size_t)(argc - optind - 1);
-    struct scenario **scenario = xcalloc(count, sizeof *scenario);
-    struct result **result = xcalloc(count, sizeof *result);
-    for (size_t i = 0; i < count; i++) {
-        scenario[i] = load(argv[optind + 1 + (int)i], &a);
-        if (!scenario[i])
-            return 2;
-    }
-    bool ok = true;
-    size_t done = 0;
-    interrupt_install();
-    for (; done < count && !interrupted(); done++)
-        result[done] = run_all(scenario[done], &a, &ok);
-    struct report report = {result, done, a.target, a.targets, command};
-    unsigned not_met = report_text(stdout, &report);
-    if (a.json)
-        ok &= report_json(a.json, &report);
-    return !ok || (a.strict && not_met) ? 1 : 0;
+    else if (load_all(&a, argv + optind + 1, (size_t)(argc - optind - 1)))
+        status = run_and_report(&a);
+    free_all(&a);
+    return status;
 }
 
 static int options_main(int argc, char **argv)

@@ -65,8 +65,7 @@ void memory_put(struct run *r, const char *prefix, const char *when, const struc
          r->target->tree != NULL},
         {"rss", "  Rss per connection", per_connection(r, r->start.server.rss, m->server.rss),
          r->target->tree != NULL},
-        {"bench", "  (the bench's own user space)", per_connection(r, r->start.bench.user, m->bench.user),
-         true},
+        {"bench", "  (the bench's own user space, in all)", per_connection(r, 0, m->bench.user), true},
         {"socket", "socket buffers, both ends",
          per_connection(r, r->start.kernel.socket_bytes, m->kernel.socket_bytes), true},
     };
@@ -85,6 +84,11 @@ void memory_put(struct run *r, const char *prefix, const char *when, const struc
     snprintf(key, sizeof key, "%s.slab", prefix);
     snprintf(label, sizeof label, "kernel slab per connection, %s", when);
     result_put(r->result, key, label, "bytes", 0, slab);
+    double user = memory_user_growth(r, &r->start, m);
+    snprintf(key, sizeof key, "%s.overhead", prefix);
+    snprintf(label, sizeof label, "kernel and user space, of the kernel's own, %s", when);
+    if (!isnan(user) && slab > 0)
+        result_put(r->result, key, label, "x", 0, (slab + user) / slab);
     result_note(r->result,
                 "kernel slab: both ends of a connection are on this machine; a cache with two objects per "
                 "connection is counted half, as the server's share");

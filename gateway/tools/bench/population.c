@@ -1,6 +1,6 @@
 /*
- * Roles, keepalive classes and group memberships by number. Nothing is stored per client: everything is computed again
- * when it is asked for, in the coordinator and in the client processes alike.
+ * Roles, keepalive classes and group memberships by number. Nothing is stored per client: everything is
+ * computed again when it is asked for, in the coordinator and in the client processes alike.
  */
 #include "gateway/tools/bench/population.h"
 
@@ -44,11 +44,16 @@ static bool is_spread(uint64_t number, uint64_t k, uint64_t n)
     return k && number * k / n != (number + 1) * k / n;
 }
 
-bool population_is_slow(const struct population *p, uint32_t number) { return is_spread(number, p->slow, p->clients); }
+bool population_is_slow(const struct population *p, uint32_t number)
+{
+    return is_spread(number, p->slow, p->clients);
+}
 
+/* Spread over those that are not slow, by their rank among themselves. */
 bool population_is_silent(const struct population *p, uint32_t number)
 {
-    return is_spread((number + p->clients / 2) % p->clients, p->silent, p->clients) && !population_is_slow(p, number);
+    uint64_t slow_before = (uint64_t)number * p->slow / p->clients;
+    return !population_is_slow(p, number) && is_spread(number - slow_before, p->silent, p->clients - p->slow);
 }
 
 bool population_is_mover(const struct population *p, uint32_t number)
@@ -62,7 +67,8 @@ uint16_t population_keepalive(const struct population *p, uint32_t class)
 {
     if (p->keepalive_max_s <= p->keepalive_s)
         return p->keepalive_s;
-    return (uint16_t)(p->keepalive_s + (uint32_t)(p->keepalive_max_s - p->keepalive_s) * class / (POPULATION_CLASSES - 1));
+    return (uint16_t)(p->keepalive_s +
+                      (uint32_t)(p->keepalive_max_s - p->keepalive_s) * class / (POPULATION_CLASSES - 1));
 }
 
 /* Draws a group from the cumulated shares. */

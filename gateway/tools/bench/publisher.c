@@ -87,17 +87,22 @@ void publisher_free(struct publisher *p)
     free(p);
 }
 
-bool publisher_send(struct publisher *p, const char *topic, size_t payload_len, uint32_t stream, uint32_t seq)
+bool publisher_send_at(struct publisher *p, const char *topic, size_t payload_len, uint32_t stream,
+                       uint32_t seq, uint64_t sent_ns)
 {
-    struct wire_stamp s = {WIRE_STAMP_MAGIC, stream, seq, (uint32_t)payload_len, 0};
+    struct wire_stamp s = {WIRE_STAMP_MAGIC, stream, seq, (uint32_t)payload_len, sent_ns};
     if (payload_len != p->payload_len || strcmp(topic, p->topic) != 0) {
         p->len = wire_publish(p->packet, WIRE_MAX_PACKET, p->version, topic, payload_len, &s, &p->stamp_at);
         p->payload_len = payload_len;
         snprintf(p->topic, sizeof p->topic, "%s", topic);
     }
-    s.sent_ns = wire_now_ns();
     memcpy(p->packet + p->stamp_at, &s, sizeof s);
     return send_all(p->fd, p->packet, p->len);
+}
+
+bool publisher_send(struct publisher *p, const char *topic, size_t payload_len, uint32_t stream, uint32_t seq)
+{
+    return publisher_send_at(p, topic, payload_len, stream, seq, wire_now_ns());
 }
 
 bool publisher_probe(const struct sockaddr_in *server, uint8_t version)

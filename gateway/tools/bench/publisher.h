@@ -18,6 +18,9 @@ void publisher_free(struct publisher *p);
 /* Sends one message. stream, seq: as in wire_stamp. False when the connection is gone. */
 bool publisher_send(struct publisher *p, const char *topic, size_t payload_len, uint32_t stream,
                     uint32_t seq);
+/* The same with a time of sending that was decided before. */
+bool publisher_send_at(struct publisher *p, const char *topic, size_t payload_len, uint32_t stream,
+                       uint32_t seq, uint64_t sent_ns);
 
 /* Whether a server answers CONNECT on this address; silent. For waiting until one is up. */
 bool publisher_probe(const struct sockaddr_in *server, uint8_t version);

@@ -23,6 +23,9 @@ unsigned report_text(FILE *out, const struct report *r);
 /* One JSON object. False: could not be written. */
 bool report_json(const char *path, const struct report *r);
 
+/* One HTML page with charts, complete in itself. False: could not be written. */
+bool report_html(const char *path, const struct report *r);
+
 /* What ran this: kernel, processors, memory, date. */
 struct report_machine {
     char kernel[128], cpu[128], date[32];

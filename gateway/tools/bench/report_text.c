@@ -53,6 +53,8 @@ void report_number(char *out, size_t cap, double value, const char *unit)
 {
     if (strcmp(unit, "us") == 0 && fabs(value) < 100)
         snprintf(out, cap, "%.2f", value);
+    else if (strcmp(unit, "x") == 0)
+        snprintf(out, cap, "%.3f", value);
     else if (strcmp(unit, "MiB") == 0)
         snprintf(out, cap, "%.1f", value);
     else

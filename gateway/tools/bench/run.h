@@ -26,6 +26,7 @@ struct run {
     struct publisher *publisher;
     struct proctree *bench;      /* the client processes */
     struct memory_reading start; /* before the first connection */
+    double retransmitted;        /* TCP segments of the machine, before */
     uint32_t next_seq;           /* of stream 0 */
     char step[64];               /* for the progress line */
 };
@@ -34,12 +35,16 @@ struct run {
 struct run_kind {
     const char *name, *help;
     bool (*run)(struct run *r);
+    bool needs_server; /* the floor, which knows neither topics nor keepalives, cannot do it */
 };
 bool kind_connect(struct run *r);
 bool kind_idle(struct run *r);
 bool kind_broadcast(struct run *r);
 bool kind_heartbeat(struct run *r);
 bool kind_slow(struct run *r);
+bool kind_push(struct run *r);
+bool kind_storm(struct run *r);
+bool kind_buffers(struct run *r);
 
 const struct run_kind *run_find_kind(const char *name);
 void run_list_kinds(void);
@@ -73,6 +78,8 @@ struct heartbeat_figures {
 };
 bool run_heartbeats(struct run *r, long rounds, struct heartbeat_figures *f);
 
+/* Microseconds of CPU that the server has used so far; NAN when it is not watched. */
+double run_server_cpu_us(struct run *r);
 /* Starts the counts of deliveries and latencies anew. */
 void run_reset_counts(struct run *r);
 /* Puts what the clients counted: lost, gaps, duplicates, refused. */

@@ -12,6 +12,7 @@
 
 #include "gateway/base/xmalloc.h"
 #include "gateway/tools/bench/interrupt.h"
+#include "gateway/tools/bench/netstat.h"
 #include "gateway/tools/bench/progress.h"
 #include "gateway/tools/bench/run.h"
 #include "gateway/tools/bench/wire.h"
@@ -44,13 +45,14 @@ struct cpu {
     double server_us, bench_us;
 };
 
+double run_server_cpu_us(struct run *r)
+{
+    return r->target->tree ? (double)proctree_cpu_ns(r->target->tree) / 1000 : NAN;
+}
+
 static struct cpu cpu_now(struct run *r)
 {
-    struct cpu c = {NAN, NAN};
-    if (r->target->tree)
-        c.server_us = (double)proctree_cpu_ns(r->target->tree) / 1000;
-    c.bench_us = (double)proctree_cpu_ns(r->bench) / 1000;
-    return c;
+    return (struct cpu){run_server_cpu_us(r), (double)proctree_cpu_ns(r->bench) / 1000};
 }
 
 /* The difference, per each of n. */
@@ -107,7 +109,8 @@ bool run_open(struct run *r, bool with_figures)
     if (!measured_job(r, c, &connect, &connect_rate))
         return false;
     run_step(r, "subscribing");
-    c = (struct fleet_command){.op = FLEET_SUBSCRIBE, .value = FLEET_TOPIC_COMMON, .window = (uint32_t)s->window};
+    c = (struct fleet_command){
+        .op = FLEET_SUBSCRIBE, .value = fleet_options(r->fleet)->topics, .window = (uint32_t)s->window};
     if (!measured_job(r, c, &subscribe, &subscribe_rate))
         return false;
     if (!with_figures)
@@ -218,6 +221,8 @@ void run_put_health(struct run *r, uint64_t expected_connected)
     result_put(r->result, "duplicates", "messages that came twice or out of order", "", RESULT_QUIET,
                (double)n.duplicates);
     result_put(r->result, "foreign", "messages that nobody sent", "", RESULT_QUIET, (double)n.foreign);
+    result_put(r->result, "retransmitted", "TCP segments of the machine sent again", "", RESULT_QUIET,
+               netstat_counter("RetransSegs") - r->retransmitted);
     if (n.connected < expected_connected || n.protocol_errors)
         result_note(r->result, "%s: the latest error of a client: %s", r->target->name, n.error);
 }

@@ -17,7 +17,7 @@ static const char usage_text[] =
     "  --tls SHARE  share of them with TLS: 0.5 or 50% (default 0)\n"
     "  --workers W  as in the configuration (default: as many as the gateway would start)\n"
     "  --ipv6       listeners are IPv6 sockets\n"
-    "  --measure    open some 2,000 connections on loopback to learn what they cost the kernel\n"
+    "  --measure    open some 4,600 connections on loopback to learn what they cost the kernel\n"
     "  --json       the report for machines\n"
     "  --sysctl     a file for /etc/sysctl.d instead of the report\n"
     "  --root DIR   examine the /proc, /sys and /etc recorded in DIR\n"

@@ -171,7 +171,7 @@ static void predict_fixed(const struct cost_input *in, struct cost *out)
         "8 bytes per slot, powers of two");
     add(out, COST_FIXED, "workers", 0, workers * COST_WORKER_USER, "an empty worker's own memory");
     add(out, COST_FIXED, "hub and supervisor", 0, COST_HUB_USER + COST_SUPERVISOR_USER,
-        "an empty hub's and supervisor's own memory");
+        "with the libraries that all processes share");
     add(out, COST_FIXED, "processes in the kernel", 0, (workers + 2) * COST_PROCESS_KERNEL,
         "stack, page tables, task");
 }

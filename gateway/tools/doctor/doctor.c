@@ -15,6 +15,9 @@
 /* Taken where the machine does not tell its limit: what systemd gives a service. */
 #define NOFILE_GUESS 524288u
 
+/* How much more than its even share a worker may get: the kernel spreads connections by hash. */
+#define SPREAD_PERCENT 10u
+
 /* Workers and descriptors, by the supervisor's own arithmetic. */
 static void plan_processes(struct examination *x)
 {
@@ -23,7 +26,7 @@ static void plan_processes(struct examination *x)
     x->nofile = value_known(hard) ? hard.n : NOFILE_GUESS;
     x->workers = limits_workers_on(&c, x->nofile, x->machine.cores);
     unsigned best = c.workers != 0 ? c.workers : x->machine.cores;
-    x->nofile_wanted = (uint64_t)limits_connections_per_worker(&c, best, UINT64_MAX) + LIMITS_RESERVE;
+    x->nofile_wanted = c.max_connections / best * (100 + SPREAD_PERCENT) / 100 + LIMITS_RESERVE;
 }
 
 /* The prediction for n connections with the workers that so many take. */

@@ -1,0 +1,36 @@
+#!/bin/sh
+# Holds 1,000,000 connections, both ends on this machine, with heartbeats and three broadcasts, and writes the report:
+# million.json and million.html in the current folder. Takes about ten minutes, 12 GiB of memory and as many processes
+# as the descriptor limit demands. Ctrl-C ends it cleanly. Not part of the test suite.
+#
+#   tests/load/million.sh [options of holdfast-bench run ...]
+#
+# HOLDFAST and HOLDFAST_BENCH name the binaries (default: those in the current folder or in build/), CONNECTIONS another
+# number, REPORT the reports' path without suffix.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+
+find_binary() {
+    for dir in . build build/test "$here/../../build" "$here/../../build/test"; do
+        if [ -x "$dir/$1" ]; then
+            echo "$dir/$1"
+            return
+        fi
+    done
+    echo "million.sh: $1 is not built; run make, or name it in the environment" >&2
+    exit 2
+}
+
+HOLDFAST=${HOLDFAST:-$(find_binary holdfast)}
+HOLDFAST_BENCH=${HOLDFAST_BENCH:-$(find_binary holdfast-bench)}
+CONNECTIONS=${CONNECTIONS:-1000000}
+REPORT=${REPORT:-million}
+config=$(mktemp)
+trap 'rm -f "$config"' EXIT
+trap 'exit 130' INT TERM
+# Some more than are wanted: the kernel spreads connections over the workers by chance, not evenly.
+sed "s/@CONNECTIONS@/$((CONNECTIONS + CONNECTIONS / 20))/" "$here/holdfast.conf" >"$config"
+
+"$HOLDFAST_BENCH" run "$here/million.conf" --connections "$CONNECTIONS" --strict \
+    --json "$REPORT.json" --html "$REPORT.html" \
+    --target "holdfast=cmd:$HOLDFAST run -c {file:$config}" "$@"
