@@ -277,10 +277,10 @@ def test_slow_and_broken_http_clients_hold_nobody_up(gateway):
 
 # ---- tokens
 
-def token_file(folder, text):
+def token_file(folder, text, mode=0o644):
     path = folder / "tokens"
     path.write_text(text)
-    path.chmod(0o644)
+    path.chmod(mode)
     return f'token_file = "{path}"'
 
 
@@ -303,6 +303,14 @@ def test_with_a_token_file_a_token_is_needed(start, folder):
     assert gateway.http("GET", "/healthz").status == 200
     assert gateway.http("GET", "/readyz").status == 200
     assert "first-token" not in gateway.text
+
+
+def test_a_token_file_that_only_its_owner_can_read_works_after_privileges_are_dropped(start, folder):
+    gateway = start(api=token_file(folder, "secret\n", mode=0o600))
+    assert gateway.http("GET", "/metrics", token="secret").status == 200
+    problem(gateway.http("GET", "/metrics", token="guess"), 401)
+    gateway.kill_child("hf-hub")
+    wait_for(lambda: gateway.http("GET", "/metrics", token="secret").status == 200, "the new hub knows the token")
 
 
 def test_an_empty_token_file_lets_nobody_in(start, folder):

@@ -37,6 +37,21 @@ def test_connections_above_max_connections_are_closed_and_counted(start):
     assert gateway.events("ready")[0]["max_connections"] == "3"
 
 
+def test_max_connections_counts_all_workers_together(start):
+    """Kernels spread connections unevenly: with 3 workers and room for 30, exactly 30 are let in."""
+    gateway = start(top="max_connections = 30", workers=3)
+    inside, refused = [], 0
+    for i in range(60):
+        try:
+            inside.append(gateway.client(f"c{i}", timeout=5))
+        except (mqtt.Closed, ConnectionError):
+            refused += 1
+    assert (len(inside), refused) == (30, 30)
+    for client in inside:
+        client.ping()
+        client.close()
+
+
 def test_a_low_descriptor_limit_bounds_the_connections(start):
     gateway = start(program=["prlimit", "--nofile=96:96"])
     clients, refused = [], 0

@@ -414,6 +414,20 @@ START_TEST(bad_header)
 }
 END_TEST
 
+/* What a record cannot do without is its explicit nonce, if it has one, and the tag. */
+START_TEST(shortest_record)
+{
+    uint8_t least = (uint8_t)(tls_suites[_i].explicit_len + TLS_TAG_LEN);
+
+    start_pair((enum tls_suite)_i);
+    memcpy(wire, (uint8_t[]){23, 3, 3, 0, least}, 5);
+    ck_assert_int_eq(tls_record_open(crypto, &server.r, wire, 5, &opened), TLS_MORE);
+    wire[4]--;
+    must_be_bad(&server, &client, 5, TLS_ALERT_BAD_RECORD_MAC);
+    end_pair();
+}
+END_TEST
+
 /* The longest header that may be all right waits for its record. */
 START_TEST(longest_record)
 {
@@ -570,6 +584,7 @@ static const struct {
     {13, TO_CLIENT, {{H, "0400"}, {H, "0010" ZEROS_16 "1800"}, {H, "0001"}, {H, "00"}}, TLS_CONTROL, NONE},
     {13, TO_CLIENT, {{H, "04000010" ZEROS_16 "1800000101"}}, TLS_CONTROL, NONE},
     {13, TO_CLIENT, {{H, "04000020" ZEROS_16}, {D, "aa"}}, TLS_BAD, UNEXPECT},
+    {13, TO_CLIENT, {{H, "0400000e0000"}}, TLS_CONTROL, NONE},
     {13, TO_CLIENT, {{H, "0400000d"}}, TLS_BAD, DECODE},
     {13, TO_CLIENT, {{H, "0403"}}, TLS_BAD, DECODE},
     {13, TO_CLIENT, {{H, "0402010a"}}, TLS_BAD, DECODE}, /* one more than a ticket can have */
@@ -946,6 +961,7 @@ static void add_tests(TCase *tc)
     ALL_SUITES(tc, every_bit_counts);
     ALL_SUITES(tc, order_counts);
     ROWS(tc, bad_header, bad_headers);
+    ALL_SUITES(tc, shortest_record);
     ALL_SUITES(tc, longest_record);
     tcase_add_test(tc, version_is_ignored_in_13);
     SUITES_13(tc, padding);

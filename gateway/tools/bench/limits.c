@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "gateway/tools/doctor/cost.h"
 #include "gateway/tools/doctor/format.h"
 #include "gateway/tools/doctor/machine.h"
 
@@ -120,9 +121,10 @@ static void check_memory(struct examination *x)
     finding(x, true, "memory", available, (uint64_t)(need / 1024), text, "");
 }
 
+/* Only when a rule uses it: a module that is merely loaded tracks nothing. */
 static void check_conntrack(struct examination *x)
 {
-    if (value_known(x->machine.fact[FACT_CONNTRACK_MAX]))
+    if (cost_conntrack_active(&x->machine) && value_known(x->machine.fact[FACT_CONNTRACK_MAX]))
         check_sysctl(x, FACT_CONNTRACK_MAX,
                      x->machine.fact[FACT_CONNTRACK_COUNT].n + (uint64_t)x->scenario->connections,
                      "net.netfilter.nf_conntrack_max", "connection tracking sees every connection");
