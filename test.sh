@@ -147,6 +147,9 @@ END
 # Exit with a test run stopped by hand or by a time limit: children end with their process group.
 trap 'echo interrupted; exit 130' INT TERM
 
+# The tests open thousands of connections; a login usually allows 1,024 descriptors until one asks for more.
+ulimit -Sn 16384 2>/dev/null || ulimit -Sn "$(ulimit -Hn)"
+
 ROOT=$PWD
 NODE_MODULES=/usr/share/nodejs # where the package node-mqtt has it
 

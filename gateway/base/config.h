@@ -43,7 +43,8 @@ struct config {
     uint32_t max_client_id;     /* bytes */
     uint32_t max_topic_levels;
     uint32_t max_subscriptions; /* per session */
-    uint32_t output_limit;      /* bytes waiting per blocked client, beyond the frame being sent */
+    uint32_t input_limit; /* bytes of incomplete packets that all connections of a worker together may keep */
+    uint32_t output_limit; /* bytes waiting per blocked client, beyond the frame being sent */
     enum output_policy output_policy;
     char *clients_prefix;  /* implicit private channel: "clients/" + client id; "" : off */
     char *broadcast_topic; /* implicit channel of everybody; "" : off */

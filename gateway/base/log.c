@@ -69,7 +69,7 @@ bool log_wants(struct log_event *e)
         e->window_s = second;
         e->used = 0;
     }
-    if (e->used < LOG_BURST)
+    if (e->used < (e->per_second ? e->per_second : LOG_BURST))
         return true;
     e->suppressed++;
     counter_add(COUNTER_LOG_SUPPRESSED, 1);

@@ -22,12 +22,16 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_NOTICE, LOG_LEVEL
 struct log_event {
     const char *name;
     enum log_level level;
+    uint32_t per_second; /* lines of this event; 0: LOG_BURST */
     uint64_t window_s;   /* the second that `used` counts */
     uint32_t used;       /* lines written in it */
     uint32_t suppressed; /* lines left out since the last one written */
 };
 #define LOG_EVENT(var, event_name, event_level)                                                              \
     static struct log_event var = {.name = (event_name), .level = (event_level)}
+/* For what repeats by itself as long as it lasts: one line per second says it. */
+#define LOG_EVENT_ONCE_A_SECOND(var, event_name, event_level)                                                \
+    static struct log_event var = {.name = (event_name), .level = (event_level), .per_second = 1}
 
 struct log_field {
     const char *key;

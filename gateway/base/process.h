@@ -19,7 +19,8 @@ struct process_args {
     uint32_t generation; /* restarts of this process so far */
     int control_fd; /* ipc_packet channel to the supervisor; its end of file means that the supervisor is gone
                      */
-    const int *listen_fd; /* worker: one per config listener, in its order; hub: [0] is the API's, [1] the open token file if there is one */
+    const int *listen_fd; /* worker: one per config listener, in its order; hub: [0] is the API's, [1] the
+                             open token file if there is one */
     unsigned listen_fds;
     struct counters *counters; /* of all processes: workers by number, then the hub, then the supervisor */
     uint32_t max_connections;  /* worker: its share */

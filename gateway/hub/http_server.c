@@ -80,7 +80,11 @@ static void sweep(struct http_api *a)
 static struct bufferevent *connection_cb(struct event_base *base, void *arg)
 {
     struct http_api *a = CHECK_CAST(arg, struct http_api, HTTP_API_MAGIC);
-    struct bufferevent *bev = bufferevent_socket_new(base, -1, 0);
+    if (a->connections >= MAX_CONNECTIONS - 1)
+        sweep(a); /* before there is a new one, which would look as if it had ended */
+    /* our reference keeps the descriptor open: its number must not be taken again while libevent watches it
+     */
+    struct bufferevent *bev = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
     CHECK(bev && a->connections < MAX_CONNECTIONS);
     bufferevent_incref(bev);
     a->connection[a->connections++] = bev;

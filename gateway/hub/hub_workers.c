@@ -95,6 +95,14 @@ static void kick_loser(struct hub *h, struct engine_claim loser, const struct ip
     (void)!hub_send(h, loser.worker, &m);
 }
 
+/* The worker is about to tell all its claims: at first, and again when some of them may have been lost. */
+static void begin_claims(struct hub_worker *w)
+{
+    if (w->hello)
+        w->hub->engine_ops->forget_worker(w->hub->engine, w->number);
+    w->hello = true;
+}
+
 static void on_hello(struct hub_worker *w, const struct ipc_message *m)
 {
     if (m->field[0].num != IPC_VERSION)
@@ -102,7 +110,7 @@ static void on_hello(struct hub_worker *w, const struct ipc_message *m)
     else if (m->field[1].num != w->number)
         detach(w, "it is another worker");
     else
-        w->hello = true;
+        begin_claims(w);
 }
 
 static void on_publish(struct hub_worker *w, const struct ipc_message *m)

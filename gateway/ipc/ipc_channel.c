@@ -297,11 +297,11 @@ void ipc_channel_free(struct ipc_channel *ch)
 }
 
 /* Whether so many bytes may be queued; if not at once, the socket is given the chance to take some first. */
-static bool has_room(struct ipc_channel *ch, size_t bytes)
+static bool has_room(struct ipc_channel *ch, size_t bytes, size_t limit)
 {
     for (int tries = 0; tries < 2; tries++) {
         size_t waits = evbuffer_get_length(ch->out);
-        if (waits == 0 || waits + bytes <= ch->limit)
+        if (waits == 0 || waits + bytes <= limit)
             return !ch->why;
         if (tries == 0 && !ch->blocked)
             write_output(ch);
@@ -309,12 +309,21 @@ static bool has_room(struct ipc_channel *ch, size_t bytes)
     return false;
 }
 
+/*
+ * Messages that carry clients' payloads keep to the limit; those that keep the processes in step (claims,
+ * kicks) have as much room again, so that a flood of publishes does not push them out.
+ */
+static size_t limit_for(const struct ipc_channel *ch, enum ipc_type type)
+{
+    return type == IPC_PUBLISH || type == IPC_DELIVER ? ch->limit : 2 * ch->limit;
+}
+
 bool ipc_channel_send(struct ipc_channel *ch, const struct ipc_message *m)
 {
     size_t n = ipc_size(m);
     if (n == 0 || ch->why || ch->freed)
         return false;
-    if (!has_room(ch, n)) {
+    if (!has_room(ch, n, limit_for(ch, m->type))) {
         ch->refused = true;
         return false;
     }

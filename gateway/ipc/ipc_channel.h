@@ -34,7 +34,8 @@ struct ipc_channel *ipc_channel_new(struct event_base *base, int fd, size_t limi
 /* Closes fd; what waits is lost. Safe inside the callbacks. NULL is ignored. */
 void ipc_channel_free(struct ipc_channel *ch);
 
-/* Queues the message. False: over the limit, closed, or a field too large; nothing was queued. */
+/* Queues the message. False: over the limit (twice the limit for messages other than PUBLISH and DELIVER),
+ * closed, or a field too large; nothing was queued. */
 bool ipc_channel_send(struct ipc_channel *ch, const struct ipc_message *m)
     __attribute__((warn_unused_result));
 

@@ -29,6 +29,16 @@ static size_t output_length(const struct active *a)
     return evbuffer_get_length(bufferevent_get_output(a->bev));
 }
 
+/* Bytes of output behind the message in progress, which is not counted against a limit. */
+static size_t output_waiting(const struct active *a)
+{
+    size_t length = output_length(a);
+    return length < a->behind ? length : a->behind;
+}
+
+/* Notes that len bytes are about to be put into the output: as the message in progress, or behind it. */
+static void note_output(struct active *a, size_t len) { a->behind = output_length(a) ? a->behind + len : 0; }
+
 /* Brings the gauge of waiting bytes up to date with this connection. */
 static void account(struct active *a)
 {
@@ -47,6 +57,7 @@ static void frame_sent_cb(const void *data, size_t len, void *arg)
 static void output_frame(struct active *a, struct frame *f, size_t skip)
 {
     struct evbuffer *out = bufferevent_get_output(a->bev);
+    note_output(a, f->len - skip);
     if (evbuffer_add_reference(out, f->data + skip, f->len - skip, frame_sent_cb, frame_ref(f)) < 0)
         CHECK(!"evbuffer_add_reference");
     counter_add(COUNTER_BYTES_OUT, f->len - skip);
@@ -88,6 +99,7 @@ static void release(struct net *n, struct conn *c)
         frame_unref(f);
     free(a->ring);
     counter_sub(COUNTER_OUTPUT_BYTES, a->accounted);
+    n->input_bytes -= a->left_over;
     bufferevent_free(a->bev);
     pool_release(n->actives, c->active);
     c->active = 0;
@@ -110,6 +122,18 @@ static void park_if_idle(struct net *n, uint32_t id)
         net_close(n, id, CLOSE_NO_MEMORY);
 }
 
+/* Notes how many bytes of input a connection keeps. False: all connections together keep too many, and this
+ * one is doomed. */
+static bool keep_input(struct net *n, struct active *a, size_t len)
+{
+    n->input_bytes += len - a->left_over;
+    a->left_over = len;
+    if (n->input_bytes <= n->settings.input_limit)
+        return true;
+    net_close(n, a->conn, CLOSE_NO_MEMORY);
+    return false;
+}
+
 /* Lets the handler look at the input; what it leaves stays, and is looked at again when as much as it needs
  * is there. */
 static void process_input(struct net *n, uint32_t id)
@@ -123,7 +147,8 @@ static void process_input(struct net *n, uint32_t id)
     if (c->state != CONN_ACTIVE)
         return;
     evbuffer_drain(in, used);
-    a->left_over = len - used;
+    if (!keep_input(n, a, len - used))
+        return;
     if (used || !a->partial_since)
         a->partial_since = used < len ? clock_ms() : 0;
     bufferevent_setwatermark(a->bev, EV_READ, used < len ? need : 0, 0);
@@ -168,21 +193,21 @@ static void event_cb(struct bufferevent *bev, short what, void *arg)
 }
 
 /* Puts bytes that were read while parked in front of what the bufferevent will read. */
-static void put_input(struct active *a, const void *data, size_t len, size_t need)
+static void put_input(struct net *n, struct active *a, const void *data, size_t len, size_t need)
 {
     struct evbuffer *in = bufferevent_get_input(a->bev);
     evbuffer_unfreeze(in, 0);
     if (evbuffer_add(in, data, len) < 0)
         CHECK(!"evbuffer_add");
     evbuffer_freeze(in, 0);
-    a->left_over += len;
     a->partial_since = clock_ms();
     bufferevent_setwatermark(a->bev, EV_READ, need, 0);
+    keep_input(n, a, a->left_over + len);
 }
 
 void active_prefill(struct net *n, uint32_t id, const void *input, size_t len, size_t need)
 {
-    put_input(active_at(n, conn_at(n, id)), input, len, need);
+    put_input(n, active_at(n, conn_at(n, id)), input, len, need);
 }
 
 bool active_begin(struct net *n, uint32_t id, const void *input, size_t len, size_t need)
@@ -204,20 +229,21 @@ bool active_begin(struct net *n, uint32_t id, const void *input, size_t len, siz
     a->conn = id;
     bufferevent_setcb(bev, read_cb, write_cb, event_cb, a);
     bufferevent_set_max_single_write(bev, MAX_SINGLE_WRITE);
-    if (len)
-        put_input(a, input, len, need);
     conn_set_state(c, CONN_ACTIVE);
     bufferevent_enable(bev, EV_READ | EV_WRITE);
-    return true;
+    if (len)
+        put_input(n, a, input, len, need);
+    return c->state == CONN_ACTIVE;
 }
 
 enum send_result active_send(struct net *n, uint32_t id, const void *data, size_t len)
 {
     struct active *a = active_at(n, conn_at(n, id));
-    if (output_length(a) + len > n->settings.output_limit + ANSWER_ROOM) {
+    if (output_length(a) && output_waiting(a) + len > n->settings.output_limit + ANSWER_ROOM) {
         net_close(n, id, CLOSE_SLOW_CONSUMER);
         return SEND_GONE;
     }
+    note_output(a, len);
     if (bufferevent_write(a->bev, data, len) < 0)
         CHECK(!"bufferevent_write");
     counter_add(COUNTER_BYTES_OUT, len);
@@ -229,8 +255,8 @@ enum send_result active_send(struct net *n, uint32_t id, const void *data, size_
  */
 static bool make_room(struct net *n, struct active *a, size_t len)
 {
-    size_t waiting = output_length(a) + a->ring_bytes;
-    while (waiting && waiting + len > n->settings.output_limit) {
+    size_t waiting = output_waiting(a) + a->ring_bytes;
+    while (output_length(a) && waiting + len > n->settings.output_limit) {
         struct frame *oldest = n->settings.drop_oldest ? ring_pop(a) : NULL;
         if (!n->settings.drop_oldest)
             net_close(n, a->conn, CLOSE_SLOW_CONSUMER);

@@ -129,8 +129,7 @@ void net_free(struct net *n)
 /* Room for one more connection: its id, or 0. */
 static uint32_t make_room(struct net *n)
 {
-    bool ask = n->handler->is_full && pool_count(n->conns) >= n->settings.even_share;
-    return ask && n->handler->is_full(n->ctx) ? 0 : pool_alloc(n->conns);
+    return n->handler->is_full && n->handler->is_full(n->ctx) ? 0 : pool_alloc(n->conns);
 }
 
 uint32_t net_adopt(struct net *n, int fd, unsigned listener)

@@ -1,10 +1,18 @@
 /*
  * Connections of a worker: parked or active, and how bytes get in and out of them.
  *
- *      accept ──> PARKED <──────────────┐        parked: this record and the descriptor in the parking epoll
- * set, nothing else │ partial packet,   │ all drained │ output blocked    │ └────> ACTIVE ──────┘ active:
- * also a bufferevent and a queue of frames │         │ └──> DOOMED <─┘ ──> gone     doomed: closed once per
- * turn of the loop, never inside its own callback
+ *      accept ──> PARKED <──────────────┐
+ *                   │ partial packet,   │ all drained
+ *                   │ output blocked    │
+ *                   └────> ACTIVE ──────┘
+ *                   │         │
+ *                   └──> DOOMED ──> gone
+ *
+ * parked: this record and the descriptor in the parking epoll set, nothing else
+ *
+ * active: also a bufferevent and a queue of frames
+ *
+ * doomed: to be closed, once per turn of the loop, never inside a callback of its own
  *
  * The upper layer is one conn_handler; it names connections by id and keeps its own id in `owner`.
  */
@@ -42,6 +50,7 @@ struct conn {
     uint16_t unused;
     struct wheel_link wheel; /* the worker's timing wheel */
 };
+_Static_assert(sizeof(struct conn) == 40, "what every idle connection pays");
 
 struct conn_handler {
     /* Accepted; nothing read yet. */
@@ -52,8 +61,8 @@ struct conn_handler {
      * and close.
      */
     size_t (*input)(void *ctx, uint32_t id, const unsigned char *data, size_t len, size_t *need);
-    /* Whether no more may be accepted, because others (other workers) hold what is left. Asked only from
-     * even_share on. NULL: never. */
+    /* Asked before each accept: whether no more may be let in, because others (other workers) hold what is
+     * left. NULL: never. */
     bool (*is_full)(void *ctx);
     /* It ends; the descriptor is still open, nothing can be sent any more. Called once, outside all other
      * callbacks. */
@@ -62,8 +71,8 @@ struct conn_handler {
 
 struct net_settings {
     uint32_t max_connections; /* what the pools have room for */
-    uint32_t even_share;      /* from so many on, is_full() is asked before one is accepted */
     uint32_t output_limit;    /* bytes that may wait for one blocked client behind the frame being sent */
+    size_t input_limit;       /* bytes of incomplete packets that all connections together may keep */
     bool drop_oldest;         /* beyond it: drop oldest frames; else close as slow consumer */
 };
 
@@ -91,7 +100,8 @@ enum send_result net_send(struct net *n, uint32_t id, const void *data, size_t l
 
 /*
  * Sends a shared frame (a delivery): one send(), and a reference if it has to wait. Subject to output_limit
- * and policy; a frame is always taken when nothing waits.
+ * and policy; a frame is always taken when nothing
+ * is being sent.
  */
 enum send_result net_send_frame(struct net *n, uint32_t id, struct frame *f);
 

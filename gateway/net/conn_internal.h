@@ -9,9 +9,11 @@
 #include "gateway/base/pool.h"
 #include "gateway/net/conn.h"
 
-#define NET_MAGIC         0x4e455431u
-#define NET_READ_BUFFER   (64u << 10)
-#define NET_PARKING_BATCH 256
+#define NET_MAGIC            0x4e455431u
+#define NET_READ_BUFFER      (64u << 10)
+#define NET_PARKING_BATCH    16
+#define NET_TURN_CONNECTIONS 256 /* and a batch, at the most per turn of the loop */
+#define NET_TURN_US          5000
 
 struct bufferevent;
 
@@ -25,6 +27,8 @@ struct active {
     uint32_t ring_head, ring_count, ring_size;
     struct frame **ring;
     size_t ring_bytes;
+    size_t
+        behind; /* bytes of output put behind the message in progress; an upper bound of those still there */
     size_t accounted;       /* what of it is in COUNTER_OUTPUT_BYTES */
     size_t left_over;       /* bytes of input that were looked at and left */
     uint64_t partial_since; /* clock_ms() when an incomplete packet began to wait; 0: none does */
@@ -40,6 +44,7 @@ struct net {
     struct pool *actives;
     int parking_fd;
     struct event *parking_event, *parking_again;
+    size_t input_bytes;         /* of incomplete packets, all connections together */
     unsigned char *read_buffer; /* NET_READ_BUFFER bytes, shared by all parked connections */
     /* Doomed connections, closed together by reap_event. */
     uint32_t *doomed;

@@ -32,8 +32,8 @@ struct listener {
     unsigned index;
 };
 
-LOG_EVENT(log_accept_paused, "accept_paused", LOG_LEVEL_WARNING);
-LOG_EVENT(log_server_busy, "server_busy", LOG_LEVEL_WARNING);
+LOG_EVENT_ONCE_A_SECOND(log_accept_paused, "accept_paused", LOG_LEVEL_WARNING);
+LOG_EVENT_ONCE_A_SECOND(log_server_busy, "server_busy", LOG_LEVEL_WARNING);
 
 /* Nothing can be accepted for now: tries again a little later. */
 static void pause_accepting(struct listener *l, int err)

@@ -29,7 +29,6 @@ static uint8_t v311_return(uint8_t code)
                 {MQTT_RC_CLIENT_ID, MQTT_311_IDENTIFIER},
                 {MQTT_RC_SERVER_UNAVAILABLE, MQTT_311_UNAVAILABLE},
                 {MQTT_RC_QUOTA_EXCEEDED, MQTT_311_UNAVAILABLE},
-                {MQTT_RC_SERVER_BUSY, MQTT_311_UNAVAILABLE},
                 {MQTT_RC_NOT_AUTHORIZED, MQTT_311_NOT_AUTHORIZED}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (rows[i].code == code)

@@ -22,8 +22,9 @@ static void acknowledge(struct sessions *s, uint32_t conn, enum mqtt_type type, 
     mqtt_send(s, conn, c->protocol, &answer);
 }
 
-/* Why a filter is not granted, as a reason code of 5.0, or 0. */
-static uint8_t refusal(const struct sessions *s, const struct session *ses, const struct mqtt_bytes *filter)
+/* Why a filter is not granted, as a reason code of 5.0, or 0. `held`: subscriptions that the session has. */
+static uint8_t refusal(const struct sessions *s, const struct conn *c, const struct mqtt_bytes *filter,
+                       uint32_t held)
 {
     if (mqtt_has(&s->packet.u.subscribe.props, MQTT_P_SUBSCRIPTION_ID))
         return MQTT_RC_SUBID_NOT_SUPPORTED;
@@ -31,23 +32,31 @@ static uint8_t refusal(const struct sessions *s, const struct session *ses, cons
         return MQTT_RC_SHARED_NOT_SUPPORTED;
     if (mqtt_topic_levels(filter->data, filter->len) > s->config->max_topic_levels)
         return MQTT_RC_TOPIC_FILTER_INVALID;
-    if (topic_tree_count(s->tree, ses->subs) >= s->config->max_subscriptions)
-        return MQTT_RC_QUOTA_EXCEEDED;
+    if (held >= s->config->max_subscriptions &&
+        !topic_tree_has(s->tree, session_at(s, c->owner)->subs, c->owner, filter->data, filter->len))
+        return MQTT_RC_QUOTA_EXCEEDED; /* one that it has may still be replaced ([MQTT-3.8.4-3]) */
     return 0;
 }
 
 /* Subscribes to one filter; returns its code for SUBACK. */
 static uint8_t subscribe_one(struct sessions *s, const struct conn *c, const struct mqtt_bytes *filter,
-                             uint8_t options)
+                             uint8_t options, uint32_t *held)
 {
-    struct session *ses = session_at(s, c->owner);
-    uint8_t code = refusal(s, ses, filter);
-    if (!code && topic_tree_subscribe(s->tree, &ses->subs, c->owner, filter->data, filter->len,
-                                      options & OPTIONS_WITHOUT_QOS) == SUBSCRIBE_NO_ROOM)
-        code = MQTT_RC_QUOTA_EXCEEDED;
-    if (code && c->protocol != MQTT_V5)
-        return MQTT_RC_UNSPECIFIED; /* the failure code of 3.1.1 */
-    return code;
+    uint8_t code = refusal(s, c, filter, *held);
+    if (!code) {
+        switch (topic_tree_subscribe(s->tree, &session_at(s, c->owner)->subs, c->owner, filter->data,
+                                     filter->len, options & OPTIONS_WITHOUT_QOS)) {
+        case SUBSCRIBE_NEW:
+            ++*held;
+            break;
+        case SUBSCRIBE_REPLACED:
+            break;
+        case SUBSCRIBE_NO_ROOM:
+            code = MQTT_RC_QUOTA_EXCEEDED;
+            break;
+        }
+    }
+    return code && c->protocol != MQTT_V5 ? MQTT_RC_UNSPECIFIED : code; /* the failure code of 3.1.1 */
 }
 
 void handle_subscribe(struct sessions *s, uint32_t conn)
@@ -61,9 +70,9 @@ void handle_subscribe(struct sessions *s, uint32_t conn)
         s->packet.u.subscribe.props.present = 0;
     struct mqtt_bytes filter;
     uint8_t options;
-    uint32_t count = 0;
+    uint32_t count = 0, held = topic_tree_count(s->tree, session_at(s, c->owner)->subs);
     for (size_t at = 0; mqtt_next_filter(p, &at, &filter, &options); count++)
-        codes[count] = subscribe_one(s, c, &filter, options);
+        codes[count] = subscribe_one(s, c, &filter, options, &held);
     acknowledge(s, conn, MQTT_SUBACK, codes, count);
     if (codes != stack)
         free(codes);

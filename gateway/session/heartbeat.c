@@ -40,7 +40,7 @@ static uint64_t look(void *ctx, uint32_t conn, uint64_t now_ms)
     uint64_t at = deadline(s, c, now_ms);
     if (at == 0 || at > now_ms)
         return at;
-    if (c->state == CONN_PARKED && c->protocol && sockets_has_input(c->fd))
+    if (c->protocol && sockets_has_input(c->fd))
         return now_ms + WHEEL_TICK_MS;
     sessions_close_conn(s, conn, c->protocol ? CLOSE_KEEPALIVE_TIMEOUT : CLOSE_CONNECT_TIMEOUT);
     return 0;

@@ -44,11 +44,23 @@ static enum close_reason bad_packet_reason(uint8_t code)
     return CLOSE_MALFORMED;
 }
 
+/* Whether a packet of len bytes is more than the client takes ([MQTT-3.1.2-24]). */
+static bool exceeds_client(const struct sessions *s, uint32_t conn, size_t len)
+{
+    uint32_t owner = net_conn(s->net, conn)->owner;
+    const struct session_extra *extra = owner ? session_extra(s, session_at(s, owner)) : NULL;
+    return extra && extra->max_packet && len > extra->max_packet;
+}
+
 void mqtt_send(struct sessions *s, uint32_t conn, uint8_t version, const struct mqtt_packet *p)
 {
     char stack[SEND_STACK], *out = stack;
     size_t len = mqtt_encode(p, version, stack, sizeof stack);
     CHECK(len > 0);
+    if (exceeds_client(s, conn, len)) {
+        net_close(s->net, conn, CLOSE_CLIENT_LIMIT); /* an answer it is owed and does not take */
+        return;
+    }
     if (len > sizeof stack) {
         out = xmalloc(len);
         CHECK(mqtt_encode(p, version, out, len) == len);
@@ -85,7 +97,9 @@ static void dispatch(struct sessions *s, uint32_t conn)
         sessions_close_conn(s, conn, CLOSE_PROTOCOL_ERROR);
 }
 
-size_t mqtt_input(struct sessions *s, uint32_t conn, const unsigned char *data, size_t len, size_t *need)
+/* Handles one packet after the other. Returns the bytes that are done with. */
+static size_t handle_packets(struct sessions *s, uint32_t conn, const unsigned char *data, size_t len,
+                             size_t *need)
 {
     const struct conn *c = net_conn(s->net, conn);
     size_t at = 0;
@@ -111,4 +125,12 @@ size_t mqtt_input(struct sessions *s, uint32_t conn, const unsigned char *data, 
         }
     }
     return at;
+}
+
+size_t mqtt_input(struct sessions *s, uint32_t conn, const unsigned char *data, size_t len, size_t *need)
+{
+    size_t used = handle_packets(s, conn, data, len, need);
+    if (s->pings)
+        answer_pings(s, conn);
+    return used;
 }

@@ -83,7 +83,7 @@ static void closed_cb(void *ctx, uint32_t conn, enum close_reason reason)
 {
     struct sessions *s = CHECK_CAST(ctx, struct sessions, SESSIONS_MAGIC);
     struct conn *c = net_conn(s->net, conn);
-    if (c->owner || reason != CLOSE_TAKEN_OVER) /* see session_take_over() */
+    if (c->owner || !c->protocol) /* else session_take_over() has logged it */
         log_closed(s, c, reason);
     heartbeat_end(s, conn);
     if (c->owner)
@@ -105,8 +105,8 @@ struct sessions *sessions_new(struct event_base *base, const struct sessions_set
     s->handler = h;
     s->ctx = ctx;
     struct net_settings ns = {.max_connections = max,
-                              .even_share = settings->even_share,
                               .output_limit = config->output_limit,
+                              .input_limit = config->input_limit,
                               .drop_oldest = config->output_policy == OUTPUT_DROP_OLDEST};
     s->net = net_new(base, &ns, &conn_handler, s);
     s->tree = topic_tree_new(max < (1u << 20) ? max * SUBSCRIPTIONS_PER_SESSION + 100000 : 1u << 24);
@@ -148,6 +148,17 @@ const char *sessions_client_id(const struct sessions *s, uint32_t id, size_t *le
 
 uint32_t sessions_next(const struct sessions *s, uint32_t after) { return pool_next(s->pool, after); }
 
+/*
+ * A number for a claim: microseconds of the clock that all workers share, and greater than any this worker
+ * has given, so that a kick meant for one session never hits its successor.
+ */
+static uint64_t next_claim(struct sessions *s)
+{
+    uint64_t now = clock_us();
+    s->last_claim = now > s->last_claim ? now : s->last_claim + 1;
+    return s->last_claim;
+}
+
 uint32_t session_begin(struct sessions *s, uint32_t conn, const char *client_id, size_t len)
 {
     uint32_t id = pool_alloc(s->pool);
@@ -158,7 +169,7 @@ uint32_t session_begin(struct sessions *s, uint32_t conn, const char *client_id,
         return 0;
     }
     struct session *ses = session_at(s, id);
-    ses->claim = clock_wall_ms();
+    ses->claim = next_claim(s);
     ses->client_id = name;
     ses->conn = conn;
     hash_index_insert(s->by_client_id, hash_bytes(client_id, len), id);
@@ -226,10 +237,13 @@ void sessions_close(struct sessions *s, uint32_t id, enum close_reason reason)
 void session_take_over(struct sessions *s, uint32_t id)
 {
     uint32_t conn = session_at(s, id)->conn;
-    counter_add(COUNTER_TAKEOVERS, 1);
-    sessions_close_conn(s, conn, CLOSE_TAKEN_OVER);
-    log_closed(s, net_conn(s->net, conn), CLOSE_TAKEN_OVER);
-    session_end(s, id, true);
+    const struct conn *c = net_conn(s->net, conn);
+    if (c->state != CONN_DOOMED) { /* else it has ended already, for a reason of its own */
+        counter_add(COUNTER_TAKEOVERS, 1);
+        sessions_close_conn(s, conn, CLOSE_TAKEN_OVER);
+    }
+    log_closed(s, c, c->reason);
+    session_end(s, id, c->reason != CLOSE_CLIENT_DISCONNECT);
 }
 
 void sessions_tick(struct sessions *s) { wheel_advance(s->wheel, clock_ms()); }

@@ -23,7 +23,8 @@ struct sessions;
  * 32 bytes per session.
  */
 struct session {
-    uint64_t claim;     /* number of its claim to the client id: wall clock ms when it was made */
+    uint64_t claim; /* number of its claim to the client id: clock_ms() when it was made, the same clock in
+                       all workers */
     uint32_t client_id; /* handle in the string pool */
     uint32_t hash_link; /* next session in the bucket of the client id index */
     uint32_t conn;
@@ -31,6 +32,7 @@ struct session {
     uint32_t extra; /* id of its struct session_extra, or 0: nearly always 0 */
     uint32_t unused;
 };
+_Static_assert(sizeof(struct session) == 32, "what every idle client pays");
 
 /* What few clients ask for in CONNECT. */
 struct session_extra {
@@ -43,7 +45,7 @@ struct session_extra {
 struct sessions_handler {
     /* A client published (also: a will). False: it could not be taken and is lost (QoS 0). */
     bool (*publish)(void *ctx, const char *client_id, size_t len, struct message *m);
-    /* Whether all workers together hold max_connections: asked from this worker's even share on. */
+    /* Asked before each accept: whether all workers together hold max_connections. NULL: never. */
     bool (*is_full)(void *ctx);
     /* A session began / ended under this client id. */
     void (*claimed)(void *ctx, const char *client_id, size_t len, uint64_t claim);
@@ -53,7 +55,6 @@ struct sessions_handler {
 struct sessions_settings {
     const struct config *config; /* outlives the sessions */
     uint32_t max_sessions;
-    uint32_t even_share; /* of max_connections: see conn.h */
 };
 
 /* Makes the sessions, and the connections (net) under them, whose handler they are. */

@@ -26,6 +26,8 @@ struct sessions {
     struct strpool *client_ids;
     struct hash_index *by_client_id;
     struct wheel *wheel;
+    uint64_t last_claim;
+    uint32_t pings;            /* PINGREQs of the input being handled that are not answered yet */
     struct mqtt_packet packet; /* the one being handled: too large for the stack of every handler */
 };
 
@@ -70,6 +72,8 @@ void handle_publish(struct sessions *s, uint32_t conn);
 void handle_subscribe(struct sessions *s, uint32_t conn);
 void handle_unsubscribe(struct sessions *s, uint32_t conn);
 void handle_pingreq(struct sessions *s, uint32_t conn);
+/* handle_ping.c: sends the answers to the PINGREQs that were handled since the last call. */
+void answer_pings(struct sessions *s, uint32_t conn);
 void handle_disconnect(struct sessions *s, uint32_t conn);
 /* handle_connect.c: the answer to a CONNECT that was refused in or before it could be handled. */
 void connect_refuse(struct sessions *s, uint32_t conn, uint8_t level, uint8_t code, enum close_reason reason);

@@ -47,7 +47,7 @@
 
 LOG_EVENT(ev_start_failed, "start_failed", LOG_LEVEL_ERROR);
 LOG_EVENT(ev_running_as_root, "running_as_root", LOG_LEVEL_WARNING);
-LOG_EVENT(ev_user_ignored, "user_ignored", LOG_LEVEL_WARNING);
+LOG_EVENT(ev_user_ignored, "user_ignored", LOG_LEVEL_INFO);
 LOG_EVENT(ev_limit, "descriptor_limit", LOG_LEVEL_WARNING);
 LOG_EVENT(ev_ready, "ready", LOG_LEVEL_NOTICE);
 LOG_EVENT(ev_child_ready, "process_ready", LOG_LEVEL_INFO);

@@ -37,6 +37,7 @@ struct sub {
     uint32_t topic : TOPIC_BITS;
     uint32_t options : 32 - TOPIC_BITS;
 };
+_Static_assert(sizeof(struct sub) == 20, "what every subscription pays");
 
 struct topic {
     uint32_t name; /* strpool handle of the filter */
@@ -174,6 +175,13 @@ static uint32_t find_sub(const struct topic_tree *t, sub_list list, uint32_t ses
         b = of_session->session_next;
     }
     return 0;
+}
+
+bool topic_tree_has(const struct topic_tree *t, sub_list list, uint32_t session, const char *filter,
+                    size_t len)
+{
+    uint32_t topic = hash_index_find(t->index, hash_bytes(filter, len), filter, len);
+    return topic && find_sub(t, list, session, topic);
 }
 
 /* Puts a new record at the head of both lists. */

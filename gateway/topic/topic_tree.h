@@ -42,6 +42,10 @@ enum subscribe_result topic_tree_subscribe(struct topic_tree *t, sub_list *list,
                                            const char *filter, size_t len, uint8_t options)
     __attribute__((warn_unused_result));
 
+/* Whether the session has a subscription to this very filter. */
+bool topic_tree_has(const struct topic_tree *t, sub_list list, uint32_t session, const char *filter,
+                    size_t len);
+
 /* False: there was no such subscription. */
 bool topic_tree_unsubscribe(struct topic_tree *t, sub_list *list, const char *filter, size_t len);
 

@@ -38,7 +38,7 @@ struct hub_link {
 
 LOG_EVENT(log_hub_attached, "hub_attached", LOG_LEVEL_NOTICE);
 LOG_EVENT(log_hub_lost, "hub_lost", LOG_LEVEL_WARNING);
-LOG_EVENT(log_deliver_dropped, "fanout_queue_full", LOG_LEVEL_WARNING);
+LOG_EVENT_ONCE_A_SECOND(log_deliver_dropped, "fanout_queue_full", LOG_LEVEL_WARNING);
 
 /* Sends a client's message; false when the channel does not take it now. */
 static bool send_publish(struct hub_link *l, const struct message *m)
@@ -64,12 +64,18 @@ static void send_waiting(struct hub_link *l)
     }
 }
 
-/* Tells the hub all claims again. If the channel refuses some, it is done once more when it has drained. */
+/*
+ * Tells the hub all claims: HELLO, at which it forgets what it knew of this worker, the claims, and that they
+ * are complete. If the channel refuses some of it, it is done once more when it has drained.
+ */
 static void replay(struct hub_link *l)
 {
+    struct ipc_message hello =
+        IPC_MAKE(HELLO, IPC_NUM(IPC_VERSION), IPC_NUM(l->args->number), IPC_NUM(l->args->generation));
     struct ipc_message done = {.type = IPC_CLAIMS_DONE};
-    l->replay_due = false;
-    l->handler->replay(l->ctx);
+    l->replay_due = !ipc_channel_send(l->channel, &hello);
+    if (!l->replay_due)
+        l->handler->replay(l->ctx);
     if (!l->replay_due && !ipc_channel_send(l->channel, &done))
         l->replay_due = true;
 }
@@ -183,11 +189,8 @@ void hub_link_free(struct hub_link *l)
 
 void hub_link_attach(struct hub_link *l, int fd)
 {
-    struct ipc_message hello =
-        IPC_MAKE(HELLO, IPC_NUM(IPC_VERSION), IPC_NUM(l->args->number), IPC_NUM(l->args->generation));
     ipc_channel_free(l->channel);
     l->channel = ipc_channel_new(l->base, fd, l->args->config->ipc_queue_limit, &channel_handler, l);
-    CHECK(ipc_channel_send(l->channel, &hello));
     if (l->paused)
         ipc_channel_pause(l->channel, true);
     replay(l);
@@ -243,3 +246,5 @@ void hub_link_pause(struct hub_link *l, bool paused)
     if (l->channel)
         ipc_channel_pause(l->channel, paused);
 }
+
+bool hub_link_is_paused(const struct hub_link *l) { return l->paused; }

@@ -49,5 +49,6 @@ void hub_link_send(struct hub_link *l, const struct ipc_message *m);
 /* Stops reading from the hub while the fan-out has enough to do, so that what comes waits in the hub, bounded
  * there. */
 void hub_link_pause(struct hub_link *l, bool paused);
+bool hub_link_is_paused(const struct hub_link *l);
 
 #endif

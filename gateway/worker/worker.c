@@ -31,20 +31,24 @@
 #define WORKER_MAGIC      0x574f524bu
 #define TICKS_PER_SECOND  (1000 / WHEEL_TICK_MS)
 #define GOODBYES_PER_TURN 256
+#define GOODBYE_WAIT_MS   20  /* between two looks at clients whose output still waits */
+#define GOODBYE_MARGIN_MS 500 /* before the supervisor's patience ends */
+#define BALANCE_MS        5
 #define FILTERS_TEXT_MAX  (64u << 10)
 
 struct worker {
     uint32_t magic;
     const struct process_args *args;
     struct event_base *base;
-    struct event *control, *tick, *goodbye;
+    struct event *control, *tick, *goodbye, *rebalance;
     struct listener *listener[CONFIG_MAX_LISTENERS];
     struct sessions *sessions;
     struct fanout *fanout;
     struct hub_link *hub;
     int tick_fd;
     unsigned ticks;
-    uint32_t goodbye_at; /* while stopping: the last connection that was closed */
+    uint64_t goodbye_deadline_ms; /* while stopping: when waiting output is given up */
+    uint32_t goodbye_at;          /* while stopping: the last connection that was closed */
 };
 
 LOG_EVENT(log_stopping, "stopping", LOG_LEVEL_NOTICE);
@@ -52,11 +56,22 @@ LOG_EVENT(log_stopping, "stopping", LOG_LEVEL_NOTICE);
 /* The hub is read from only while the fan-out has room. */
 static void balance(struct worker *w)
 {
+    static const struct timeval soon = {0, BALANCE_MS * 1000};
     size_t limit = w->args->config->fanout_queue_limit, pending = fanout_pending_bytes(w->fanout);
-    if (pending > limit / 2)
+    if (pending > limit / 2) {
         hub_link_pause(w->hub, true);
-    else if (pending < limit / 4)
+        event_add(w->rebalance, &soon);
+    } else if (pending < limit / 4) {
         hub_link_pause(w->hub, false);
+    } else if (hub_link_is_paused(w->hub)) {
+        event_add(w->rebalance, &soon);
+    }
+}
+
+static void rebalance_cb(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    balance(CHECK_CAST(arg, struct worker, WORKER_MAGIC));
 }
 
 static bool deliver_cb(void *ctx, struct message *m)
@@ -163,13 +178,13 @@ static void released_cb(void *ctx, const char *client_id, size_t len, uint64_t c
     hub_link_release(w->hub, client_id, len, claim);
 }
 
-/* Sums the other workers' gauges: a reader of shared memory may be a few connections behind, which is the
- * tolerance of max_connections. */
+/* max_connections holds for all workers together: sums their gauges. A load per worker and accept, if it is
+ * set at all. */
 static bool is_full_cb(void *ctx)
 {
     const struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
     uint64_t open = 0, max = w->args->config->max_connections;
-    for (unsigned i = 0; i < w->args->workers; i++)
+    for (unsigned i = 0; max && i < w->args->workers; i++)
         open += counter_get(&w->args->counters[i], COUNTER_CONNECTIONS);
     return max && open >= max;
 }
@@ -199,19 +214,28 @@ static void tick_cb(evutil_socket_t fd, short what, void *arg)
         every_second(w);
 }
 
-/* While stopping: says goodbye to some more clients; ends the loop when all are gone. */
+/* Says goodbye to some more clients. Those whose output still waits are left for the next round until the
+ * time is up. */
+static void say_goodbyes(struct worker *w)
+{
+    struct net *net = sessions_net(w->sessions);
+    bool patient = clock_update() < w->goodbye_deadline_ms;
+    for (int i = 0; i < GOODBYES_PER_TURN && (w->goodbye_at = net_next(net, w->goodbye_at)); i++)
+        if (!patient || !net_pending(net, w->goodbye_at))
+            sessions_close_conn(w->sessions, w->goodbye_at, CLOSE_SHUTDOWN);
+}
+
+/* While stopping: goodbyes, turn by turn; ends the loop when all are gone. */
 static void goodbye_cb(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
-    static const struct timeval next = {0, 0};
+    static const struct timeval at_once = {0, 0}, later = {0, GOODBYE_WAIT_MS * 1000};
     struct worker *w = CHECK_CAST(arg, struct worker, WORKER_MAGIC);
-    struct net *net = sessions_net(w->sessions);
-    for (int i = 0; i < GOODBYES_PER_TURN && (w->goodbye_at = net_next(net, w->goodbye_at)); i++)
-        sessions_close_conn(w->sessions, w->goodbye_at, CLOSE_SHUTDOWN);
-    if (net_count(net) == 0)
+    say_goodbyes(w);
+    if (net_count(sessions_net(w->sessions)) == 0)
         event_base_loopbreak(w->base);
     else
-        event_add(w->goodbye, &next);
+        event_add(w->goodbye, w->goodbye_at ? &at_once : &later);
 }
 
 /* No new connections from here on, and the ones there are end. */
@@ -224,6 +248,9 @@ static void stop(struct worker *w)
         listener_free(w->listener[i]);
         w->listener[i] = NULL;
     }
+    uint32_t patience_ms = w->args->config->shutdown_timeout_ms;
+    w->goodbye_deadline_ms =
+        clock_update() + (patience_ms > GOODBYE_MARGIN_MS ? patience_ms - GOODBYE_MARGIN_MS : 0);
     LOG(log_stopping, LOG_U64("connections", net_count(sessions_net(w->sessions))));
     event_add(w->goodbye, &now);
 }
@@ -273,15 +300,14 @@ static void add_timers(struct worker *w)
     CHECK(w->tick_fd >= 0 && timerfd_settime(w->tick_fd, 0, &every, NULL) == 0);
     w->tick = event_new(w->base, w->tick_fd, EV_READ | EV_PERSIST, tick_cb, w);
     w->goodbye = evtimer_new(w->base, goodbye_cb, w);
-    CHECK(w->tick && w->goodbye && event_add(w->tick, NULL) == 0);
+    w->rebalance = evtimer_new(w->base, rebalance_cb, w);
+    CHECK(w->tick && w->goodbye && w->rebalance && event_add(w->tick, NULL) == 0);
 }
 
 static void build(struct worker *w)
 {
     const struct config *config = w->args->config;
-    struct sessions_settings ss = {.config = config,
-                                   .max_sessions = w->args->max_connections,
-                                   .even_share = config->max_connections / w->args->workers};
+    struct sessions_settings ss = {.config = config, .max_sessions = w->args->max_connections};
     struct fanout_settings fs = {.slice = config->fanout_slice,
                                  .queue_limit = config->fanout_queue_limit,
                                  .clients_prefix = config->clients_prefix,
@@ -299,7 +325,7 @@ static void build(struct worker *w)
 
 static void tear_down(struct worker *w)
 {
-    struct event *const events[] = {w->control, w->tick, w->goodbye};
+    struct event *const events[] = {w->control, w->tick, w->goodbye, w->rebalance};
     for (size_t i = 0; i < sizeof events / sizeof events[0]; i++)
         event_free(events[i]);
     close(w->tick_fd);

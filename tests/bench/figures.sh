@@ -8,7 +8,7 @@
 # HOLDFAST and HOLDFAST_BENCH name the binaries (default: those in the current folder or in build/), REPEAT the
 # repetitions (default 3), SCENARIOS which of connect idle broadcast heartbeat slow (default: all).
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
+here=$(dirname "$0")
 
 find_binary() {
     for dir in . build build/test "$here/../../build" "$here/../../build/test"; do
@@ -28,6 +28,12 @@ for name in ${SCENARIOS:-connect idle broadcast heartbeat slow}; do
     scenarios="$scenarios $here/figures/$name.conf"
 done
 
+# What the report gives for repeating it.
+command="${REPEAT:+REPEAT=$REPEAT }tests/bench/figures.sh${*:+ $*}"
+if [ -n "${SCENARIOS:-}" ]; then
+    command="SCENARIOS='$SCENARIOS' $command"
+fi
+
 # shellcheck disable=SC2086 # one word per scenario
-exec "$HOLDFAST_BENCH" run $scenarios --repeat "${REPEAT:-3}" --strict --target floor \
+exec "$HOLDFAST_BENCH" run $scenarios --repeat "${REPEAT:-3}" --strict --command "$command" --target floor \
     --target "holdfast=cmd:$HOLDFAST run -c {file:$here/holdfast.conf}" "$@"

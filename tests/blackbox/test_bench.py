@@ -136,7 +136,10 @@ def test_a_wrong_line_is_reported_with_file_and_line(tmp_path):
     done = bench("run", str(file), status=2)
     assert "wrong.conf:2" in done.stderr and "conections" in done.stderr
     file.write_text('kind = "connect"\nconnections = 0\n')
-    assert "out of range" in bench("run", str(file), status=2).stderr
+    done = bench("run", str(file), status=2)
+    assert "wrong.conf:2" in done.stderr and "out of range" in done.stderr
+    file.write_text('kind = "connect"\nfigure "f" { metric = "lost" }\n')
+    assert "wrong.conf:2" in bench("run", str(file), status=2).stderr
     file.write_text('kind = "dance"\n')
     assert "dance" in bench("run", str(file), status=2).stderr
 
@@ -191,12 +194,87 @@ def test_push_service_delivers_everything(tmp_path):
     assert metrics["timeout.missed"] == metrics["timeout.early"] == metrics["timeout.wrong"] == 0
 
 
-def test_buffers_are_reported_for_four_states(tmp_path):
-    metrics = scenario(tmp_path, "buffers", "broadcasts=10", targets=(GATEWAY,))["holdfast"]
+def charged(metrics, state):
+    """Bytes that the kernel charges per connection to the server's and the client's socket."""
+    for end in ("server", "client"):
+        parts = sum(metrics[f"buffers.{state}.{end}.{part}"] for part in ("receive", "send", "reserved"))
+        assert metrics[f"buffers.{state}.{end}.charged"] == pytest.approx(parts)
+    return metrics[f"buffers.{state}.server.charged"], metrics[f"buffers.{state}.client.charged"]
+
+
+def assert_four_states(metrics):
+    """A socket holds nothing when idle and after a push that was read; an unread push is charged to the client's end."""
     healthy(metrics)
-    for state in ("idle", "acked", "unread", "full"):
-        assert metrics[f"buffers.{state}.socket"] is not None
+    assert charged(metrics, "idle") == charged(metrics, "acked") == (0, 0)
+    assert metrics["buffers.unread.client.receive"] > 1024
+    assert charged(metrics, "unread")[0] == 0
+    assert charged(metrics, "full")[1] > charged(metrics, "unread")[1] >= 4096
     assert metrics["buffers.full.socket"] > metrics["buffers.idle.socket"]
+
+
+def test_buffers_are_reported_for_four_states(tmp_path):
+    assert_four_states(scenario(tmp_path, "buffers", "broadcasts=10", targets=(GATEWAY,))["holdfast"])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace of its own takes root")
+def test_buffers_tuned_is_measured_in_a_network_namespace_of_its_own(tmp_path):
+    rmem = pathlib.Path("/proc/sys/net/ipv4/tcp_rmem")
+    before = rmem.read_text()
+    metrics = scenario(tmp_path, "buffers-tuned", "broadcasts=10", targets=(GATEWAY,))["holdfast"]
+    assert_four_states(metrics)
+    assert metrics["buffers.full.client.receive"] < 2 * 65536
+    assert rmem.read_text() == before
+
+
+def test_hold_tells_time_rate_processes_and_latency(tmp_path):
+    metrics = scenario(tmp_path, "hold", "broadcasts=3", "heartbeat_rate=2000", targets=(GATEWAY,))["holdfast"]
+    healthy(metrics)
+    assert metrics["idle.wanted"] == metrics["idle.received"] == 3 * CLIENTS
+    assert metrics["idle.answered"] == CLIENTS
+    assert metrics["server.processes"] >= 2
+    assert metrics["connect.rate"] > 0 and metrics["run.time"] > 0
+    assert metrics["idle.broadcast.latency.max"] >= metrics["idle.broadcast.latency.p50"] > 0
+    assert "own_topic.subscribed" not in metrics
+
+
+@pytest.mark.parametrize("args", ["--help", "-h", "help", "run --help", "run -h", "floor --help"])
+def test_help_is_printed_on_request(args):
+    done = bench(*args.split())
+    assert done.stderr == ""
+    wanted = ["--port"] if args.startswith("floor") else [
+        "--target", "--set", "--connections", "--repeat", "--json", "--html", "--command", "--strict"]
+    for option in wanted:
+        assert option in done.stdout
+
+
+def test_version_is_printed():
+    assert bench("--version").stdout == bench("version").stdout
+    assert bench("--version").stdout.startswith("holdfast-bench ")
+
+
+def test_wrong_usage_is_refused_with_a_word_on_standard_error():
+    for args in ([], ["dance"], ["run"], ["run", "connect", "--repeat", "0"], ["floor"], ["run", "connect", "--nothing"]):
+        done = bench(*args, status=2)
+        assert done.stdout == "" and done.stderr != ""
+
+
+def test_the_report_names_the_command_that_it_is_told(tmp_path):
+    """Without temporary paths: neither the call's own line nor the targets' commands."""
+    report, page = tmp_path / "report.json", tmp_path / "report.html"
+    target = f"other=cmd:{BENCH} floor --port {{port}}"
+    args = ["run", str(SCENARIOS / "connect.conf"), "--connections", "5", "--connections", "20", "--target", target,
+            "--json", str(report), "--html", str(page)]
+    bench(*args)
+    told = json.loads(report.read_text())
+    assert told["targets"] == [{"name": "other", "spec": target}]
+    assert str(report) in told["command"]
+    bench(*args, "--command", "tests/some/script.sh it's")
+    told = json.loads(report.read_text())
+    assert told["command"] == "tests/some/script.sh it's"
+    assert told["targets"] == [{"name": "other"}]
+    assert told["scenarios"][0]["options"]["connections"] == "20"
+    for text in (report.read_text(), page.read_text()):
+        assert str(tmp_path) not in text and BENCH not in text
 
 
 def test_the_manual_and_the_list_of_options_have_every_option():
@@ -207,6 +285,11 @@ def test_the_manual_and_the_list_of_options_have_every_option():
     manual = set((ROOT / "doc/holdfast-bench.1").read_text().split())
     assert defined == listed
     assert defined <= manual, defined - manual
+
+
+def test_the_manual_names_every_installed_scenario():
+    manual = set((ROOT / "doc/holdfast-bench.1").read_text().split())
+    assert {file.stem for file in SCENARIOS.glob("*.conf")} <= manual
 
 
 def test_the_html_report_is_complete_in_itself(tmp_path):

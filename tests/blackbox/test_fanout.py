@@ -1,6 +1,7 @@
 """Many clients at once, and some that do not read: the others get everything, memory stays bounded."""
 
 import select
+import signal
 import time
 
 import pytest
@@ -169,3 +170,15 @@ def test_subscribing_and_leaving_during_a_fan_out_is_safe(start):
         client.close()
     gateway.wait_metric("holdfast_connections", 0)
     assert not gateway.events("process_died")
+
+
+def test_what_waits_for_a_client_is_sent_before_the_gateway_stops(start):
+    gateway = start(listener=SMALL_BUFFERS)
+    client = gateway.client("slow", V5)
+    gateway.publish("clients/slow", "x" * 900_000)
+    wait_for(lambda: gateway.metric("holdfast_output_bytes") > 0, "the push is blocked")
+    gateway.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: len(gateway.events("stopping")) == 2, "supervisor and worker stop")
+    assert len(client.expect(mqtt.PUBLISH).payload) == 900_000
+    client.expect_disconnect(0x8B)
+    assert gateway.process.wait(10) == 0

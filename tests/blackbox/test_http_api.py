@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+import time
 
 import pytest
 
@@ -273,6 +274,23 @@ def test_slow_and_broken_http_clients_hold_nobody_up(gateway):
     for sock in idle:
         sock.close()
     gateway.publish("t", "x")
+
+
+def test_large_bodies_on_one_connection_after_the_other(gateway):
+    """Regression: a body of more than one read hung when an earlier connection had used the same descriptor."""
+    for size in (1000, 30_000, 70_000, 200_000, 600_000, 900_000) * 2:
+        answer = gateway.http("POST", "/v1/publish", {"topic": "t", "payload": "x" * size})
+        assert answer.status == 200, size
+
+
+def test_more_connections_than_the_limit_one_after_the_other(gateway):
+    """Regression: places of ended connections came back only once a second."""
+    began = time.monotonic()
+    for _ in range(1500):
+        with socket.create_connection(gateway.api, timeout=10) as sock:
+            sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert b"200 OK" in sock.recv(4096)
+    assert "api_connections_full" not in gateway.text, time.monotonic() - began
 
 
 # ---- tokens

@@ -147,6 +147,7 @@ def test_log_lines_are_limited_under_attack(start):
             client.send(b"\x00\x00")
     gateway.wait_metric("holdfast_connections_closed_total", 400, reason="not_mqtt")
     seconds = {event["time"][:19] for event in gateway.events("client_closed")}
-    assert len(gateway.events("client_closed")) <= 50 * max(1, len(seconds))
+    # the limit counts seconds of another clock than the one in the lines: one more of them may be touched
+    assert len(gateway.events("client_closed")) <= 50 * (len(seconds) + 1)
 
 

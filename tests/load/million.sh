@@ -8,7 +8,7 @@
 # HOLDFAST and HOLDFAST_BENCH name the binaries (default: those in the current folder or in build/), CONNECTIONS another
 # number, REPORT the reports' path without suffix.
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
+here=$(dirname "$0")
 
 find_binary() {
     for dir in . build build/test "$here/../../build" "$here/../../build/test"; do
@@ -23,14 +23,10 @@ find_binary() {
 
 HOLDFAST=${HOLDFAST:-$(find_binary holdfast)}
 HOLDFAST_BENCH=${HOLDFAST_BENCH:-$(find_binary holdfast-bench)}
-CONNECTIONS=${CONNECTIONS:-1000000}
 REPORT=${REPORT:-million}
-config=$(mktemp)
-trap 'rm -f "$config"' EXIT
-trap 'exit 130' INT TERM
-# Some more than are wanted: the kernel spreads connections over the workers by chance, not evenly.
-sed "s/@CONNECTIONS@/$((CONNECTIONS + CONNECTIONS / 20))/" "$here/holdfast.conf" >"$config"
+# What the report gives for repeating it.
+command="${CONNECTIONS:+CONNECTIONS=$CONNECTIONS }tests/load/million.sh${*:+ $*}"
 
-"$HOLDFAST_BENCH" run "$here/million.conf" --connections "$CONNECTIONS" --strict \
-    --json "$REPORT.json" --html "$REPORT.html" \
-    --target "holdfast=cmd:$HOLDFAST run -c {file:$config}" "$@"
+exec "$HOLDFAST_BENCH" run "$here/million.conf" --connections "${CONNECTIONS:-1000000}" --strict \
+    --json "$REPORT.json" --html "$REPORT.html" --command "$command" \
+    --target "holdfast=cmd:$HOLDFAST run -c {file:$here/holdfast.conf}" "$@"

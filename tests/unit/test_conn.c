@@ -59,7 +59,8 @@ static const struct conn_handler handler = {.opened = opened, .input = input, .c
 
 static void start(bool drop_oldest)
 {
-    struct net_settings s = {.max_connections = 100, .output_limit = LIMIT, .drop_oldest = drop_oldest};
+    struct net_settings s = {
+        .max_connections = 100, .output_limit = LIMIT, .input_limit = 1000, .drop_oldest = drop_oldest};
     memset(&t, 0, sizeof t);
     clock_fake(1000000);
     t.base = event_base_new();
@@ -263,6 +264,103 @@ START_TEST(a_frame_larger_than_the_limit_is_taken_when_nothing_waits)
 }
 END_TEST
 
+START_TEST(the_frame_being_sent_does_not_count_against_the_limit)
+{
+    int c;
+    start(false);
+    uint32_t id = adopt(&c);
+    struct frame *large = numbered_frame(1, 1 << 20), *small = numbered_frame(2, 100);
+    ck_assert_int_eq(net_send_frame(t.net, id, large), SEND_QUEUED);
+    client_send(c, "\2hb", 3); /* a heartbeat meanwhile is answered, not punished */
+    loop_turn(t.base);
+    for (int i = 0; i < 100; i++)
+        ck_assert_int_eq(net_send_frame(t.net, id, small), SEND_QUEUED);
+    static char buf[2 << 20];
+    size_t got = 0;
+    for (int i = 0; i < 1000; i++) {
+        got += client_read(c, buf + got, sizeof buf - got);
+        loop_turn(t.base);
+    }
+    ck_assert_uint_eq(got, (1 << 20) + 100 * 100 + 3);
+    ck_assert_int_eq(state(id), CONN_PARKED);
+    frame_unref(large);
+    frame_unref(small);
+    close(c);
+    finish();
+}
+END_TEST
+
+/* Regression: bytes and the end of the stream were both there before the worker looked, and the end was never
+ * seen. */
+START_TEST(bytes_and_the_end_of_the_stream_together_are_both_noticed)
+{
+    int c;
+    start(true);
+    adopt(&c);
+    loop_turn(t.base);
+    client_send(c, "\1a", 2);
+    close(c);
+    loop_turn(t.base);
+    ck_assert_uint_eq(t.packets, 1);
+    ck_assert_uint_eq(t.closed, 1);
+    finish();
+}
+END_TEST
+
+START_TEST(incomplete_packets_of_all_clients_share_a_limit)
+{
+    int c[8];
+    start(true);
+    char part[200];
+    memset(part, 'p', sizeof part);
+    part[0] = (char)255;
+    for (int i = 0; i < 8; i++) {
+        adopt(&c[i]);
+        client_send(c[i], part, sizeof part);
+        loop_turn(t.base);
+    }
+    ck_assert_uint_eq(t.closed, 3); /* five times 200 bytes fit into 1,000 */
+    ck_assert_int_eq(t.reason, CLOSE_NO_MEMORY);
+    close(c[0]);
+    loop_turn(t.base);
+    int d;
+    adopt(&d);
+    client_send(d, part, sizeof part);
+    loop_turn(t.base);
+    ck_assert_uint_eq(t.closed, 4); /* c[0] only: its room was given back */
+    for (int i = 1; i < 8; i++)
+        close(c[i]);
+    close(d);
+    finish();
+}
+END_TEST
+
+/* More connections ready at once than one batch, several of them sending more than one read takes. */
+START_TEST(many_ready_connections_are_all_served_without_a_new_event)
+{
+    int c[100];
+    static char packets[3 * 65536];
+    start(true);
+    t.mute = true;
+    for (size_t i = 0; i < sizeof packets; i += 2)
+        memcpy(packets + i, "\1a", 2);
+    size_t sent = 0;
+    for (int i = 0; i < 100; i++) {
+        adopt(&c[i]);
+        ssize_t n = send(c[i], packets, i % 10 ? 2 : sizeof packets, MSG_NOSIGNAL);
+        ck_assert_int_gt(n, 0);
+        ck_assert_int_eq(n % 2, 0);
+        sent += (size_t)n;
+    }
+    for (int i = 0; i < 200; i++)
+        event_base_loop(t.base, EVLOOP_NONBLOCK);
+    ck_assert_uint_eq(t.packets, sent / 2);
+    for (int i = 0; i < 100; i++)
+        close(c[i]);
+    finish();
+}
+END_TEST
+
 START_TEST(a_client_that_floods_and_reads_nothing_is_closed)
 {
     int c;
@@ -362,6 +460,10 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, drop_oldest_keeps_the_newest_whole_frames);
     tcase_add_test(tc, disconnect_policy_closes_a_slow_consumer);
     tcase_add_test(tc, a_frame_larger_than_the_limit_is_taken_when_nothing_waits);
+    tcase_add_test(tc, the_frame_being_sent_does_not_count_against_the_limit);
+    tcase_add_test(tc, bytes_and_the_end_of_the_stream_together_are_both_noticed);
+    tcase_add_test(tc, incomplete_packets_of_all_clients_share_a_limit);
+    tcase_add_test(tc, many_ready_connections_are_all_served_without_a_new_event);
     tcase_add_test(tc, a_client_that_floods_and_reads_nothing_is_closed);
     tcase_add_test(tc, closing_is_deferred_and_happens_once);
     tcase_add_test(tc, a_packet_that_stays_incomplete_is_swept);

@@ -287,6 +287,90 @@ START_TEST(a_will_is_published_when_the_client_vanishes_but_not_after_disconnect
 }
 END_TEST
 
+/* Regression: DISCONNECT and the next CONNECT with the same id in one turn of the loop published the will all
+ * the same. */
+START_TEST(a_takeover_of_a_session_that_has_just_disconnected_publishes_no_will)
+{
+    uint8_t code;
+    uint64_t takeovers = counter_get(counters_mine, COUNTER_TAKEOVERS);
+    int c = connect_v5("c", 60, 6, WILL_TAIL, sizeof WILL_TAIL - 1, &code);
+    int d = open_client();
+    loop_turn(t.base);
+    client_send(c, "\xE0\x00", 2);
+    client_send(d,
+                "\x10\x0D\x00\x04MQTT\x04\x02\x00\x3C\x00\x01"
+                "c",
+                15);
+    loop_turn(t.base);
+    client_expect(d, "\x20\x02\x00\x00", 4);
+    ck_assert_uint_eq(t.published, 0);
+    ck_assert_uint_eq(counter_get(counters_mine, COUNTER_TAKEOVERS), takeovers);
+    close(c);
+    close(d);
+}
+END_TEST
+
+START_TEST(at_max_subscriptions_an_existing_one_can_be_replaced_and_no_other_added)
+{
+    t.config.max_subscriptions = 2;
+    int c = connect_v4("c", 0);
+    subscribe(c, 4, "a", 0);
+    subscribe(c, 4, "b", 0);
+    subscribe(c, 4, "a", 0);
+    client_send(c,
+                "\x82\x06\x00\x01\x00\x01"
+                "d\x00",
+                8);
+    loop_turn(t.base);
+    client_expect(c, "\x90\x03\x00\x01\x80", 5);
+    ck_assert_uint_eq(topic_tree_subscriptions(sessions_tree(t.sessions)), 2);
+    close(c);
+}
+END_TEST
+
+START_TEST(many_pings_in_one_segment_are_all_answered)
+{
+    static char pings[2 * 3000], answers[2 * 3001];
+    int c = connect_v4("c", 0);
+    for (size_t i = 0; i < sizeof pings; i += 2)
+        memcpy(pings + i, "\xC0\x00", 2);
+    client_send(c, pings, sizeof pings);
+    loop_turn(t.base);
+    ck_assert_uint_eq(client_read(c, answers, sizeof answers), sizeof pings);
+    for (size_t i = 0; i < sizeof pings; i += 2)
+        ck_assert_mem_eq(answers + i, "\xD0\x00", 2);
+    close(c);
+}
+END_TEST
+
+START_TEST(a_client_whose_limit_no_connack_fits_is_closed_without_one)
+{
+    int c = open_client();
+    client_send(c,
+                "\x10\x13\x00\x04MQTT\x05\x02\x00\x3C\x05\x27\x00\x00\x00\x04\x00\x01"
+                "m",
+                21);
+    loop_turn(t.base);
+    ck_assert(client_closed(c));
+    close(c);
+}
+END_TEST
+
+START_TEST(an_active_client_whose_bytes_wait_unread_is_heard)
+{
+    int c = connect_v4("a", 1);
+    client_send(c, "\xC0", 1); /* half a PINGREQ: active */
+    loop_turn(t.base);
+    client_send(c, "\x00\xC0\x00", 3);
+    t.now += 1700;
+    clock_fake(t.now);
+    sessions_tick(t.sessions);
+    loop_turn(t.base);
+    client_expect(c, "\xD0\x00\xD0\x00", 4);
+    close(c);
+}
+END_TEST
+
 START_TEST(a_will_beyond_what_is_granted_is_refused)
 {
     uint8_t code;
@@ -503,6 +587,11 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, bytes_that_wait_unread_count_as_heard);
     tcase_add_test(tc, takeover_tells_the_old_client_and_serves_the_new);
     tcase_add_test(tc, a_will_is_published_when_the_client_vanishes_but_not_after_disconnect);
+    tcase_add_test(tc, a_takeover_of_a_session_that_has_just_disconnected_publishes_no_will);
+    tcase_add_test(tc, at_max_subscriptions_an_existing_one_can_be_replaced_and_no_other_added);
+    tcase_add_test(tc, many_pings_in_one_segment_are_all_answered);
+    tcase_add_test(tc, a_client_whose_limit_no_connack_fits_is_closed_without_one);
+    tcase_add_test(tc, an_active_client_whose_bytes_wait_unread_is_heard);
     tcase_add_test(tc, a_will_beyond_what_is_granted_is_refused);
     tcase_add_test(tc, a_message_reaches_subscribers_of_both_versions_once);
     tcase_add_test(tc, implicit_channels_need_no_subscription);

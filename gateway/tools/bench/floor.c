@@ -214,15 +214,29 @@ static void serve(struct floor_server *s)
     }
 }
 
+void floor_help(FILE *out)
+{
+    fputs("usage: holdfast-bench floor --port PORT\n"
+          "Serves MQTT on 127.0.0.1 with the least work, until it is ended.\n\n"
+          "  -p, --port PORT     TCP port to listen on, 1 to 65535\n"
+          "  -h, --help          print this\n",
+          out);
+}
+
 int floor_main(int argc, char **argv)
 {
-    static const struct option options[] = {{"port", required_argument, NULL, 'p'}, {0}};
+    static const struct option options[] = {
+        {"port", required_argument, NULL, 'p'}, {"help", no_argument, NULL, 'h'}, {0}};
     int port = 0;
-    for (int c; (c = getopt_long(argc, argv, "p:", options, NULL)) != -1;)
-        if (c == 'p')
-            port = atoi(optarg);
+    for (int c; (c = getopt_long(argc, argv, "p:h", options, NULL)) != -1;) {
+        if (c == 'h') {
+            floor_help(stdout);
+            return 0;
+        }
+        port = c == 'p' ? atoi(optarg) : 0;
+    }
     if (port < 1 || port > 65535) {
-        fprintf(stderr, "usage: holdfast-bench floor --port PORT\n");
+        floor_help(stderr);
         return 2;
     }
     struct floor_server s = {0};

@@ -6,6 +6,11 @@
 #ifndef HOLDFAST_BENCH_FLOOR_H
 #define HOLDFAST_BENCH_FLOOR_H
 
+#include <stdio.h>
+
+/* What `holdfast-bench floor` takes. */
+void floor_help(FILE *out);
+
 /* Serves 127.0.0.1:port until SIGTERM or SIGINT. Returns the exit status. */
 int floor_main(int argc, char **argv);
 

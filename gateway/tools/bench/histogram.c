@@ -50,7 +50,7 @@ uint64_t histogram_quantile(const struct histogram *h, double share)
     if (h->count == 0)
         return 0;
     uint64_t want = (uint64_t)(share * (double)h->count + 0.999999), seen = 0;
-    for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+    for (unsigned i = 0; i + 1 < HISTOGRAM_BUCKETS; i++) { /* the last one has no upper edge */
         seen += h->bucket[i];
         if (seen >= want && seen > 0) {
             uint64_t limit = histogram_bucket_limit(i);

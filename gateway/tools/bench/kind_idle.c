@@ -25,6 +25,7 @@ static bool some_traffic(struct run *r)
     const struct scenario *s = r->scenario;
     struct broadcast_figures b = {0};
     struct heartbeat_figures h = {0};
+    struct fleet_counters n;
     run_reset_counts(r);
     if (!run_open_publisher(r) || !run_broadcasts(r, s->broadcasts, s->payload, &b, NULL, NULL) ||
         !run_heartbeats(r, s->heartbeat_rounds, &h))
@@ -33,6 +34,8 @@ static bool some_traffic(struct run *r)
     result_put(r->result, "idle.received", "deliveries received", "", 0, (double)b.received);
     result_put(r->result, "idle.missing", "deliveries missing", "", RESULT_QUIET,
                (double)b.wanted - (double)b.received);
+    fleet_counters(r->fleet, &n);
+    run_put_latency(r, "idle.broadcast", &n.latency);
     result_put(r->result, "idle.unanswered", "heartbeats not answered", "", RESULT_QUIET,
                (double)h.wanted - (double)h.answered);
     result_put(r->result, "idle.answered", "heartbeats answered", "", 0, (double)h.answered);
@@ -64,6 +67,9 @@ bool kind_idle(struct run *r)
     struct memory_reading idle, later;
     if (!run_open(r, false) || !settled_reading(r, &idle))
         return false;
+    if (r->target->tree)
+        result_put(r->result, "server.processes", "processes of the server", "", 0,
+                   (double)idle.server.processes);
     memory_put(r, "idle", "idle", &idle);
     if (!some_traffic(r) || !settled_reading(r, &later))
         return false;

@@ -3,12 +3,13 @@
  * targets of one repetition run directly after each other, so that what disturbs the machine disturbs all of
  * them.
  */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "config.h"
 #include "gateway/base/xmalloc.h"
+#include "gateway/tools/bench/arguments.h"
 #include "gateway/tools/bench/floor.h"
 #include "gateway/tools/bench/interrupt.h"
 #include "gateway/tools/bench/limits.h"
@@ -17,100 +18,23 @@
 #include "gateway/tools/bench/scenario.h"
 #include "gateway/tools/bench/target.h"
 
-struct arguments {
-    char *command;     /* the command line */
-    char *connections; /* an assignment made of --connections */
+/* One call of `run`. */
+struct call {
+    struct arguments arguments;
     struct scenario **scenario;
     struct result **result;
     size_t scenarios, done;
-    struct target *target[16];
-    size_t targets;
-    const char *assignment[32];
-    size_t assignments;
-    size_t repetitions;
-    const char *json, *html;
-    bool strict;
 };
 
-static const char usage[] =
-    "usage: holdfast-bench run SCENARIO... [--target TARGET]... [--set OPTION=VALUE]... [--connections N]\n"
-    "                          [--repeat N] [--json FILE] [--html FILE] [--strict]\n"
-    "       holdfast-bench floor --port PORT\n"
-    "       holdfast-bench options\n"
-    "TARGET is floor, NAME=ADDRESS:PORT[,pid=PID] or NAME='cmd:COMMAND' with {port}, {api_port}, {dir}, "
-    "{file:PATH}.\n";
-
-/* Adds OPTION=VALUE to what is set in every scenario. */
-static bool add_assignment(struct arguments *a, const char *text)
-{
-    if (a->assignments == sizeof a->assignment / sizeof a->assignment[0])
-        return false;
-    a->assignment[a->assignments++] = text;
-    return true;
-}
-
-static bool add_target(struct arguments *a, const char *spec)
-{
-    if (a->targets == sizeof a->target / sizeof a->target[0])
-        return false;
-    a->target[a->targets] = target_parse(spec);
-    return a->target[a->targets++] || (a->targets--, false);
-}
-
-/* --connections N is short for --set connections=N. */
-static bool set_connections(struct arguments *a, const char *n)
-{
-    free(a->connections);
-    return asprintf(&a->connections, "connections=%s", n) > 0 && add_assignment(a, a->connections);
-}
-
-static bool parse_arguments(struct arguments *a, int argc, char **argv)
-{
-    static const struct option options[] = {{"target", required_argument, NULL, 't'},
-                                            {"set", required_argument, NULL, 's'},
-                                            {"connections", required_argument, NULL, 'n'},
-                                            {"repeat", required_argument, NULL, 'r'},
-                                            {"json", required_argument, NULL, 'j'},
-                                            {"html", required_argument, NULL, 'h'},
-                                            {"strict", no_argument, NULL, 'S'},
-                                            {0}};
-    bool ok = true;
-    a->repetitions = 1;
-    for (int c; ok && (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        switch (c) {
-        case 't':
-            ok = add_target(a, optarg);
-            break;
-        case 's':
-            ok = add_assignment(a, optarg);
-            break;
-        case 'n':
-            ok = set_connections(a, optarg);
-            break;
-        case 'r':
-            a->repetitions = (size_t)atoi(optarg);
-            ok = a->repetitions >= 1 && a->repetitions <= 100;
-            break;
-        case 'j':
-            a->json = optarg;
-            break;
-        case 'h':
-            a->html = optarg;
-            break;
-        case 'S':
-            a->strict = true;
-            break;
-        default:
-            ok = false;
-        }
-    }
-    return ok && (a->targets || add_target(a, "floor"));
-}
+static const char usage[] = "usage: holdfast-bench run SCENARIO... [OPTION]...\n"
+                            "       holdfast-bench floor --port PORT\n"
+                            "       holdfast-bench options\n"
+                            "       holdfast-bench help | version\n";
 
 /* All repetitions of one scenario. */
-static struct result *run_all(const struct scenario *s, struct arguments *a, bool *ok)
+static struct result *run_all(const struct scenario *s, const struct arguments *a, bool *ok)
 {
-    char *names[16];
+    char *names[ARGUMENTS_TARGETS];
     for (size_t t = 0; t < a->targets; t++)
         names[t] = a->target[t]->name;
     struct result *result = result_new(s, names, a->targets, a->repetitions);
@@ -121,18 +45,6 @@ static struct result *run_all(const struct scenario *s, struct arguments *a, boo
         }
     }
     return result;
-}
-
-/* The command line as one string. */
-static char *join(int argc, char **argv)
-{
-    char *text = NULL;
-    size_t len = 0;
-    FILE *f = open_memstream(&text, &len);
-    for (int i = 0; i < argc; i++)
-        fprintf(f, strpbrk(argv[i], " {};&") ? "%s'%s'" : "%s%s", i ? " " : "", argv[i]);
-    fclose(f);
-    return text;
 }
 
 /* Loads a scenario with what the command line sets. */
@@ -154,44 +66,42 @@ static struct scenario *load(const char *name, const struct arguments *a)
 }
 
 /* Loads all scenarios that are named, and sees whether the machine allows them. */
-static bool load_all(struct arguments *a, char **names, size_t count)
+static bool load_all(struct call *call)
 {
-    a->scenario = xcalloc(count, sizeof *a->scenario);
-    a->result = xcalloc(count, sizeof *a->result);
-    for (; a->scenarios < count; a->scenarios++) {
-        a->scenario[a->scenarios] = load(names[a->scenarios], a);
-        if (!a->scenario[a->scenarios])
+    const struct arguments *a = &call->arguments;
+    call->scenario = xcalloc(a->scenarios, sizeof(struct scenario *));
+    call->result = xcalloc(a->scenarios, sizeof(struct result *));
+    while (call->scenarios < a->scenarios) {
+        struct scenario *s = load(a->scenario[call->scenarios], a);
+        if (!s)
             return false;
-        if (!limits_check(a->scenario[a->scenarios], a->target, a->targets, stderr)) {
-            a->scenarios++;
+        call->scenario[call->scenarios++] = s;
+        if (!limits_check(s, a->target, a->targets, stderr))
             return false;
-        }
     }
     return true;
 }
 
-static void free_all(struct arguments *a)
+static void free_all(struct call *call)
 {
-    for (size_t i = 0; i < a->done; i++)
-        result_free(a->result[i]);
-    for (size_t i = 0; i < a->scenarios; i++)
-        scenario_free(a->scenario[i]);
-    for (size_t i = 0; i < a->targets; i++)
-        target_free(a->target[i]);
-    free(a->result);
-    free(a->scenario);
-    free(a->connections);
-    free(a->command);
+    for (size_t i = 0; i < call->done; i++)
+        result_free(call->result[i]);
+    for (size_t i = 0; i < call->scenarios; i++)
+        scenario_free(call->scenario[i]);
+    free(call->result);
+    free(call->scenario);
+    arguments_free(&call->arguments);
 }
 
 /* Runs and reports. Returns the exit status. */
-static int run_and_report(struct arguments *a)
+static int run_and_report(struct call *call)
 {
+    struct arguments *a = &call->arguments;
     bool ok = true;
     interrupt_install();
-    for (; a->done < a->scenarios && !interrupted(); a->done++)
-        a->result[a->done] = run_all(a->scenario[a->done], a, &ok);
-    struct report report = {a->result, a->done, a->target, a->targets, a->command};
+    for (; call->done < call->scenarios && !interrupted(); call->done++)
+        call->result[call->done] = run_all(call->scenario[call->done], a, &ok);
+    struct report report = {call->result, call->done, a->target, a->targets, a->command, a->own_command};
     unsigned not_met = report_text(stdout, &report);
     if (a->json)
         ok &= report_json(a->json, &report);
@@ -202,13 +112,21 @@ static int run_and_report(struct arguments *a)
 
 static int run_main(int argc, char **argv)
 {
-    struct arguments a = {.command = join(argc, argv)};
+    struct call call = {0};
     int status = 2;
-    if (!parse_arguments(&a, argc, argv) || optind + 1 >= argc)
-        fputs(usage, stderr);
-    else if (load_all(&a, argv + optind + 1, (size_t)(argc - optind - 1)))
-        status = run_and_report(&a);
-    free_all(&a);
+    switch (arguments_parse(&call.arguments, argc, argv)) {
+    case ARGUMENTS_OK:
+        if (load_all(&call))
+            status = run_and_report(&call);
+        break;
+    case ARGUMENTS_HELP:
+        arguments_help(stdout);
+        status = 0;
+        break;
+    case ARGUMENTS_WRONG:
+        fputs("holdfast-bench run --help says how it is used\n", stderr);
+    }
+    free_all(&call);
     return status;
 }
 
@@ -222,10 +140,30 @@ static int options_main(int argc, char **argv)
     return 0;
 }
 
+static int help_main(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    printf("%s\n", usage);
+    arguments_help(stdout);
+    putchar('\n');
+    floor_help(stdout);
+    printf("\nholdfast-bench options lists the kinds of scenarios and their options.\n");
+    return 0;
+}
+
+static int version_main(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    printf("holdfast-bench %s\n", PACKAGE_VERSION);
+    return 0;
+}
+
 static const struct {
     const char *name;
     int (*main)(int argc, char **argv);
-} subcommands[] = {{"run", run_main}, {"floor", floor_main}, {"options", options_main}};
+} subcommands[] = {{"run", run_main},         {"floor", floor_main},       {"options", options_main},
+                   {"help", help_main},       {"--help", help_main},       {"-h", help_main},
+                   {"version", version_main}, {"--version", version_main}, {"-V", version_main}};
 
 int main(int argc, char **argv)
 {

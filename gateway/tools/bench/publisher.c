@@ -100,6 +100,13 @@ bool publisher_send_at(struct publisher *p, const char *topic, size_t payload_le
     return send_all(p->fd, p->packet, p->len);
 }
 
+uint16_t publisher_port(const struct publisher *p)
+{
+    struct sockaddr_in a;
+    socklen_t len = sizeof a;
+    return getsockname(p->fd, (struct sockaddr *)&a, &len) == 0 ? ntohs(a.sin_port) : 0;
+}
+
 bool publisher_send(struct publisher *p, const char *topic, size_t payload_len, uint32_t stream, uint32_t seq)
 {
     return publisher_send_at(p, topic, payload_len, stream, seq, wire_now_ns());

@@ -15,6 +15,9 @@ struct publisher;
 struct publisher *publisher_new(const struct sockaddr_in *server, uint8_t version, const char *client_id);
 void publisher_free(struct publisher *p);
 
+/* The TCP port of its end; 0 when that cannot be told. */
+uint16_t publisher_port(const struct publisher *p);
+
 /* Sends one message. stream, seq: as in wire_stamp. False when the connection is gone. */
 bool publisher_send(struct publisher *p, const char *topic, size_t payload_len, uint32_t stream,
                     uint32_t seq);

@@ -14,7 +14,8 @@ struct report {
     size_t results;
     struct target **target;
     size_t targets;
-    const char *command; /* the command line */
+    const char *command; /* the command line, or what stands for it */
+    bool own_command;    /* what stands for it: the targets' own are left out too */
 };
 
 /* Tables with ratios, then the figures. Returns the number of figures that are not met. */

@@ -78,8 +78,8 @@ bool report_json(const char *path, const struct report *r)
     for (size_t i = 0; i < r->results; i++)
         json_array_append_new(scenarios, result_json(r->result[i]));
     for (size_t i = 0; i < r->targets; i++)
-        json_array_append_new(
-            targets, json_pack("{s:s, s:s}", "name", r->target[i]->name, "spec", r->target[i]->spec));
+        json_array_append_new(targets, json_pack("{s:s, s:s*}", "name", r->target[i]->name, "spec",
+                                                 r->own_command ? NULL : r->target[i]->spec));
     json_t *all = json_pack("{s:o, s:s, s:o, s:o}", "machine", machine_json(), "command", r->command,
                             "targets", targets, "scenarios", scenarios);
     bool ok = json_dump_file(all, path, JSON_INDENT(2) | JSON_REAL_PRECISION(10)) == 0;

@@ -55,7 +55,7 @@ void report_number(char *out, size_t cap, double value, const char *unit)
         snprintf(out, cap, "%.2f", value);
     else if (strcmp(unit, "x") == 0)
         snprintf(out, cap, "%.3f", value);
-    else if (strcmp(unit, "MiB") == 0)
+    else if (strcmp(unit, "MiB") == 0 || strcmp(unit, "s") == 0)
         snprintf(out, cap, "%.1f", value);
     else
         grouped(out, cap, value);

@@ -141,6 +141,33 @@ struct result_summary result_summarize(const struct result *r, size_t row, size_
     return s;
 }
 
+/* What is found out about one figure, limit by limit. */
+struct judgement {
+    char words[256];
+    size_t len;
+    enum figure_verdict verdict; /* the worst so far: unknown before not met before met */
+};
+
+/* Judges one limit; NAN is none. */
+static void judge(struct judgement *j, const char *measured_format, double measured, const char *unit,
+                  const char *wanted, double limit)
+{
+    char measured_text[32];
+    if (isnan(limit))
+        return;
+    bool met = wanted[0] == 'm' ? measured <= limit : measured >= limit;
+    enum figure_verdict v = isnan(measured) ? FIGURE_UNKNOWN : met ? FIGURE_MET : FIGURE_NOT_MET;
+    snprintf(measured_text, sizeof measured_text, measured_format, measured);
+    char *at = j->words + j->len;
+    size_t room = sizeof j->words - j->len;
+    const char *separator = j->len ? "; " : "";
+    int n = isnan(measured) ? snprintf(at, room, "%snot measured", separator)
+                            : snprintf(at, room, "%s%s %s, wanted at %s %.4g", separator, measured_text, unit,
+                                       wanted, limit);
+    j->len += (size_t)n < room ? (size_t)n : room - 1;
+    j->verdict = v > j->verdict ? v : j->verdict;
+}
+
 enum figure_verdict result_judge(const struct result *r, const struct scenario_figure *f, size_t target,
                                  char *words, size_t cap)
 {
@@ -148,19 +175,11 @@ enum figure_verdict result_judge(const struct result *r, const struct scenario_f
     const struct result_row *row = result_find(r, f->metric, &i);
     struct result_summary s =
         row ? result_summarize(r, i, target) : (struct result_summary){.median = NAN, .ratio = NAN};
-    bool relative = !isnan(f->max_ratio);
-    double measured = relative ? s.ratio : s.median;
-    const char *unit = relative ? "times the floor" : row ? row->unit : "";
-    if (!row || isnan(measured)) {
-        snprintf(words, cap, "not measured");
-        return FIGURE_UNKNOWN;
-    }
-    if (!isnan(f->min)) {
-        snprintf(words, cap, "%.4g %s, wanted at least %.4g", measured, unit, f->min);
-        return measured >= f->min ? FIGURE_MET : FIGURE_NOT_MET;
-    }
-    double limit = relative ? f->max_ratio : f->max;
-    snprintf(words, cap, relative ? "%.3f %s, wanted at most %.4g" : "%.4g %s, wanted at most %.4g", measured,
-             unit, limit);
-    return measured <= limit ? FIGURE_MET : FIGURE_NOT_MET;
+    const char *unit = row ? row->unit : "";
+    struct judgement j = {.verdict = FIGURE_MET};
+    judge(&j, "%.4g", s.median, unit, "least", f->min);
+    judge(&j, "%.4g", s.median, unit, "most", f->max);
+    judge(&j, "%.3f", s.ratio, "times the floor", "most", f->max_ratio);
+    snprintf(words, cap, "%s", j.len ? j.words : "not measured");
+    return j.len ? j.verdict : FIGURE_UNKNOWN;
 }

@@ -58,7 +58,8 @@ const struct result_row *result_find(const struct result *r, const char *key, si
 size_t result_floor(const struct result *r);
 
 enum figure_verdict { FIGURE_MET, FIGURE_NOT_MET, FIGURE_UNKNOWN };
-/* Whether a target meets a figure, and in words what was measured and wanted. */
+/* Whether a target meets a figure, all its limits together, and in words what was measured and wanted. A
+ * limit that could not be judged makes it unknown. */
 enum figure_verdict result_judge(const struct result *r, const struct scenario_figure *f, size_t target,
                                  char *words, size_t cap);
 

@@ -13,6 +13,7 @@
 #include "gateway/tools/bench/namespace.h"
 #include "gateway/tools/bench/netstat.h"
 #include "gateway/tools/bench/progress.h"
+#include "gateway/tools/bench/wire.h"
 
 static const struct run_kind kinds[] = {
     {"connect", "open all, subscribe all: rate and CPU per client", kind_connect, false},
@@ -117,12 +118,15 @@ static bool run_fleet(struct run *r, const struct run_kind *kind)
 /* The target is up between the two. */
 static bool run_target(struct run *r, const struct run_kind *kind)
 {
+    uint64_t start = wire_now_ns();
     run_step(r, "starting the server");
-    if (!target_start(r->target, (unsigned)r->scenario->version))
+    if (!target_start(r->target, (unsigned)r->scenario->version, (unsigned long)r->scenario->connections))
         return false;
     bool ok = run_fleet(r, kind);
     progress_clear();
     target_stop(r->target);
+    result_put(r->result, "run.time", "the whole run, server's start and end included", "s", 0,
+               (double)(wire_now_ns() - start) / 1e9);
     return ok;
 }
 

@@ -57,7 +57,8 @@ bool run_scenario(const struct scenario *s, struct target *t, struct result *res
 
 /* Says what is being done now, for the progress line. */
 void run_step(struct run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Opens all clients and subscribes them to the topic; with_figures: puts rate and CPU per client. */
+/* Opens all clients and subscribes them to the topic. Puts the rate of connections; with_figures: also that
+ * of subscriptions, and CPU per client. */
 bool run_open(struct run *r, bool with_figures);
 /* Connects the publisher. */
 bool run_open_publisher(struct run *r);

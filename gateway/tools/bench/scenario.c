@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "gateway/base/xmalloc.h"
@@ -47,15 +48,7 @@ static char **str_at(const struct scenario *s, const struct option_row *r)
     return (char **)(void *)((char *)(uintptr_t)s + r->offset);
 }
 
-/* Checks a number against its row; says what was expected. */
-static bool in_range(const struct option_row *r, long value, const char *where)
-{
-    if (value >= r->min && value <= r->max)
-        return true;
-    fprintf(stderr, "%s: %s: %ld is out of range, expected %ld to %ld (%s)\n", where, r->name, value, r->min,
-            r->max, r->help);
-    return false;
-}
+static bool in_range(const struct option_row *r, long value) { return value >= r->min && value <= r->max; }
 
 static const struct option_row *find_row(const char *name, size_t len)
 {
@@ -85,31 +78,55 @@ bool scenario_set(struct scenario *s, const char *assignment)
         return false;
     }
     *int_at(s, r) = value;
-    return in_range(r, value, "command line");
+    if (in_range(r, value))
+        return true;
+    fprintf(stderr, "%s: out of range, expected %ld to %ld (%s)\n", assignment, r->min, r->max, r->help);
+    return false;
 }
 
-/* The parser's messages, with file and line. */
+static unsigned complaints; /* about the file that is being read */
+
+/* The messages of the parser and of the checks below, with file and line. */
 static void error_cb(cfg_t *cfg, const char *format, va_list args)
 {
+    complaints++;
     if (cfg && cfg->filename)
         fprintf(stderr, "%s:%d: ", cfg->filename, cfg->line);
     vfprintf(stderr, format, args);
     putc('\n', stderr);
 }
 
-/* Copies the values of the file. */
-static bool take_options(struct scenario *s, cfg_t *cfg, const char *path)
+/* The parser has read a number. Goes on after a wrong one, so that all of them are named at once. */
+static int check_number_cb(cfg_t *cfg, cfg_opt_t *opt)
 {
-    bool ok = true;
+    const struct option_row *r = find_row(opt->name, strlen(opt->name));
+    long value = cfg_opt_getnint(opt, 0);
+    if (!in_range(r, value))
+        cfg_error(cfg, "%s: %ld is out of range, expected %ld to %ld (%s)", r->name, value, r->min, r->max,
+                  r->help);
+    return 0;
+}
+
+/* The parser has read a figure section to its end. */
+static int check_figure_cb(cfg_t *cfg, cfg_opt_t *opt)
+{
+    cfg_t *f = cfg_opt_getnsec(opt, cfg_opt_size(opt) - 1);
+    if (!cfg_getstr(f, "metric")[0])
+        cfg_error(cfg, "figure \"%s\": expected a metric", cfg_title(f));
+    if (isnan(cfg_getfloat(f, "max")) && isnan(cfg_getfloat(f, "min")) && isnan(cfg_getfloat(f, "max_ratio")))
+        cfg_error(cfg, "figure \"%s\": expected max, min or max_ratio", cfg_title(f));
+    return 0;
+}
+
+/* Copies the values of the file. */
+static void take_options(struct scenario *s, cfg_t *cfg)
+{
     for (size_t i = 0; i < ROWS; i++) {
-        if (rows[i].is_string) {
+        if (rows[i].is_string)
             *str_at(s, &rows[i]) = xstrdup(cfg_getstr(cfg, rows[i].name));
-            continue;
-        }
-        *int_at(s, &rows[i]) = cfg_getint(cfg, rows[i].name);
-        ok &= in_range(&rows[i], *int_at(s, &rows[i]), path);
+        else
+            *int_at(s, &rows[i]) = cfg_getint(cfg, rows[i].name);
     }
-    return ok;
 }
 
 /* Copies the figure sections. */
@@ -141,6 +158,10 @@ static cfg_t *new_parser(void)
     options[ROWS + 1] = (cfg_opt_t)CFG_END();
     cfg_t *cfg = cfg_init(options, CFGF_NONE);
     cfg_set_error_function(cfg, error_cb);
+    for (size_t i = 0; i < ROWS; i++)
+        if (!rows[i].is_string)
+            cfg_set_validate_func(cfg, rows[i].name, check_number_cb);
+    cfg_set_validate_func(cfg, "figure", check_figure_cb);
     return cfg;
 }
 
@@ -151,17 +172,31 @@ static char *base_name(const char *path)
     return xstrndup(name, dot ? (size_t)(dot - name) : strlen(name));
 }
 
+/* Whether it can be read as a file; errno says why not. A folder can be opened, but not read. */
+static bool is_file(const char *path)
+{
+    struct stat st;
+    if (access(path, R_OK) || stat(path, &st))
+        return false;
+    errno = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
+    return S_ISREG(st.st_mode);
+}
+
 /* Where a scenario of this name is. The caller frees it. */
 static char *find_file(const char *name)
 {
     const char *dirs[] = {getenv("HOLDFAST_BENCH_SCENARIOS"), SCENARIO_DIR};
-    if (strchr(name, '/') || access(name, R_OK) == 0)
+    if (is_file(name))
         return xstrdup(name);
+    if (strchr(name, '/')) {
+        fprintf(stderr, "%s: %s\n", name, strerror(errno));
+        return NULL;
+    }
     for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++) {
         char *path = NULL;
         if (!dirs[i] || asprintf(&path, "%s/%s.conf", dirs[i], name) < 0)
             continue;
-        if (access(path, R_OK) == 0)
+        if (is_file(path))
             return path;
         free(path);
     }
@@ -180,12 +215,15 @@ struct scenario *scenario_load(const char *name_or_path)
     cfg_t *cfg = new_parser();
     struct scenario *s = xcalloc(1, sizeof *s);
     s->name = base_name(path);
+    complaints = 0;
     int result = cfg_parse(cfg, path);
     if (result == CFG_FILE_ERROR)
         fprintf(stderr, "%s: %s\n", path, strerror(errno));
-    bool ok = result == CFG_SUCCESS && take_options(s, cfg, path);
-    if (ok)
+    bool ok = result == CFG_SUCCESS && complaints == 0;
+    if (ok) {
+        take_options(s, cfg);
         take_figures(s, cfg);
+    }
     cfg_free(cfg);
     free(path);
     if (ok)

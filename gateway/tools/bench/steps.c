@@ -113,9 +113,10 @@ bool run_open(struct run *r, bool with_figures)
         .op = FLEET_SUBSCRIBE, .value = fleet_options(r->fleet)->topics, .window = (uint32_t)s->window};
     if (!measured_job(r, c, &subscribe, &subscribe_rate))
         return false;
+    result_put(r->result, "connect.rate", "connections per second", "/s", with_figures ? RESULT_RATIO : 0,
+               connect_rate);
     if (!with_figures)
         return true;
-    result_put(r->result, "connect.rate", "connections per second", "/s", RESULT_RATIO, connect_rate);
     put_cpu(r, "connect.cpu", "CPU per accepted and connected client", connect);
     result_put(r->result, "subscribe.rate", "subscriptions per second", "/s", RESULT_RATIO, subscribe_rate);
     put_cpu(r, "subscribe.cpu", "CPU per subscription", subscribe);

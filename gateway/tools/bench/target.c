@@ -104,6 +104,7 @@ static int free_port(void)
 
 struct substitution {
     int port, api_port;
+    unsigned long capacity;
     const char *dir;
     unsigned files;
 };
@@ -147,6 +148,8 @@ static char *substitute(const char *text, struct substitution *s)
             fprintf(out, "%d", s->port);
         else if (strncmp(p, "{api_port}", 10) == 0)
             fprintf(out, "%d", s->api_port);
+        else if (strncmp(p, "{capacity}", 10) == 0)
+            fprintf(out, "%lu", s->capacity);
         else if (strncmp(p, "{dir}", 5) == 0)
             fputs(s->dir, out);
         else if (end && strncmp(p, "{file:", 6) == 0) {
@@ -222,10 +225,11 @@ static bool wait_until_up(struct target *t, unsigned version)
     return false;
 }
 
-/* Makes the folder, fills in the command and forks. */
-static bool start_command(struct target *t)
+/* Makes the folder, fills in the command and forks. Capacity is a twentieth more than what comes: a kernel
+ * that spreads connections over the processes of a server does so by chance. */
+static bool start_command(struct target *t, unsigned long connections)
 {
-    struct substitution s = {free_port(), free_port(), t->dir, 0};
+    struct substitution s = {free_port(), free_port(), connections + connections / 20 + 1, t->dir, 0};
     snprintf(t->dir, sizeof t->dir, "/tmp/holdfast-bench.XXXXXX");
     if (!mkdtemp(t->dir)) {
         perror(t->dir);
@@ -249,9 +253,9 @@ static bool start_command(struct target *t)
     return t->pid > 0;
 }
 
-bool target_start(struct target *t, unsigned version)
+bool target_start(struct target *t, unsigned version, unsigned long connections)
 {
-    if (t->kind != TARGET_RUNNING && !start_command(t))
+    if (t->kind != TARGET_RUNNING && !start_command(t, connections))
         return false;
     if (!wait_until_up(t, version)) {
         target_stop(t);

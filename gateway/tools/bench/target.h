@@ -16,7 +16,7 @@ struct target {
     enum target_kind kind;
     char name[32];
     char *spec;    /* as given, for the report */
-    char *command; /* TARGET_COMMAND: with {port}, {api_port}, {dir}, {file:PATH} */
+    char *command; /* TARGET_COMMAND: with {port}, {api_port}, {dir}, {capacity}, {file:PATH} */
     struct sockaddr_in address;
     pid_t pid;             /* TARGET_RUNNING: given, 0 when not; else of what we started */
     char dir[64];          /* made for the command, removed with it */
@@ -30,8 +30,9 @@ struct target {
 struct target *target_parse(const char *spec);
 void target_free(struct target *t);
 
-/* Starts a command and waits until it answers CONNECT; checks that a running one does. False: said why. */
-bool target_start(struct target *t, unsigned version);
+/* Starts a command, for so many connections, and waits until it answers CONNECT; checks that a running one
+ * does. False: said why. */
+bool target_start(struct target *t, unsigned version, unsigned long connections);
 /* Ends what was started. Its CPU and memory can be asked for until then. */
 void target_stop(struct target *t);
 

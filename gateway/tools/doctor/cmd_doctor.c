@@ -13,7 +13,8 @@
 static const char usage_text[] =
     "usage: holdfast doctor -n N [--tls SHARE] [--workers W] [--ipv6] [--measure] [--json | --sysctl] "
     "[--root DIR]\n"
-    "  -n N         connections to be held: 250000, 500k, 1M\n"
+    "  -n N, --connections N\n"
+    "               connections to be held: 250000, 500k, 1M\n"
     "  --tls SHARE  share of them with TLS: 0.5 or 50% (default 0)\n"
     "  --workers W  as in the configuration (default: as many as the gateway would start)\n"
     "  --ipv6       listeners are IPv6 sockets\n"
@@ -21,6 +22,7 @@ static const char usage_text[] =
     "  --json       the report for machines\n"
     "  --sysctl     a file for /etc/sysctl.d instead of the report\n"
     "  --root DIR   examine the /proc, /sys and /etc recorded in DIR\n"
+    "  -h, --help   print this\n"
     "exit status: 0 all is well, 1 something must be fixed, 2 wrong usage\n";
 
 /* Says what is wrong with which option; main.c prints how the command is used. */
