@@ -166,7 +166,7 @@ int main(int argc, char **argv)
     const struct command *c = command_of(argv[1]);
     if (!c)
         return unknown_command(argv[1]);
-    if (argc > 2 && strcmp(argv[2], "--help") == 0) {
+    if (argc > 2 && strcmp(argv[2], "--help") == 0 && c->run != cmd_doctor) {
         print_command_usage(stdout, c);
         printf("%s\n", c->help);
         return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
