@@ -3,14 +3,17 @@
 
 # To build and run.
 BUILD_PACKAGES=(gcc libc6-dev make autoconf automake pkgconf libevent-dev libconfuse-dev libjansson-dev libsystemd-dev
-    libssl-dev)
+    libssl-dev liblmdb-dev)
 # To try it by hand.
 TRY_PACKAGES=(curl mosquitto-clients)
 # To test: unit tests, black-box tests with other people's clients, checks of scripts and manual pages, tarballs.
 # Read by test.sh.
 # shellcheck disable=SC2034
 TEST_PACKAGES=("${BUILD_PACKAGES[@]}" "${TRY_PACKAGES[@]}" check python3 python3-pytest python3-paho-mqtt node-mqtt
-    procps shellcheck mandoc clang-format git xz-utils)
+    openssl gnutls-bin gdb procps shellcheck mandoc clang-format git xz-utils)
+# To scan a TLS listener. Read by tests/tls/scan.sh.
+# shellcheck disable=SC2034
+SCAN_PACKAGES=(openssl testssl.sh sslscan python3)
 
 # Prints those of the named packages that are not installed. A package counts as there when another provides it
 # under its own command (pkgconf and pkg-config).

@@ -13,7 +13,6 @@
 #include "gateway/base/log.h"
 #include "gateway/base/nearest.h"
 #include "gateway/base/options.h"
-#include "gateway/base/xmalloc.h"
 #include "gateway/supervisor/supervisor.h"
 #include "gateway/tools/commands.h"
 #include "gateway/tools/doctor/doctor.h"
@@ -33,6 +32,8 @@ static int cmd_help(int argc, char **argv);
 static const struct command commands[] = {
     {"run", "[-c FILE] [-d DIR]", "start the gateway in the foreground; -d sets data_dir", cmd_run, false},
     {"check", "[-c FILE]", "validate a configuration and say what would run", cmd_check, false},
+    {"reload", "[-c FILE] [-d DIR]", "make the running gateway read its files again, and say what came of it",
+     cmd_reload, false},
     {"doctor", "-n N [OPTIONS]", "what this machine needs for N connections, and what they cost", cmd_doctor,
      false},
     {"options", "--sample | --mdoc", "print the sample configuration or its manual", cmd_options, true},
@@ -56,7 +57,7 @@ static void print_usage(FILE *out)
         char synopsis[64];
         snprintf(synopsis, sizeof synopsis, "%s %s", commands[i].name, commands[i].arguments);
         if (!commands[i].hidden)
-            fprintf(out, "  %-26s  %s\n", synopsis, commands[i].help);
+            fprintf(out, "  %-25s  %s\n", synopsis, commands[i].help);
     }
     fprintf(
         out,
@@ -109,15 +110,12 @@ static int cmd_run(int argc, char **argv)
     }
     if (optind != argc || (data_dir && !*data_dir))
         return COMMAND_USAGE;
+    const struct config_source source = {.file = file, .data_dir = data_dir};
     struct config c;
-    if (config_load(&c, file, stderr) != 0)
+    if (config_load_source(&c, &source, stderr) != 0)
         return EXIT_FAILURE;
-    if (data_dir) {
-        free(c.data_dir);
-        c.data_dir = xstrdup(data_dir);
-    }
     log_start(&c, file);
-    int status = supervisor_run(&c);
+    int status = supervisor_run(&c, &source);
     config_free(&c);
     return status;
 }

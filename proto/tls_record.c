@@ -21,6 +21,7 @@ enum { CHANGE_CIPHER_SPEC = 20, ALERT = 21, HANDSHAKE = 22, APPLICATION_DATA = 2
 #define ALERT_LEN        2
 #define EXPLICIT_LEN     8
 #define AAD_MAX          13
+#define FRAGMENT_MAX     4
 #define ALERT_NUMBERS    1 /* sequence numbers kept back for a last alert */
 #define LEVEL_WARNING    1
 #define LEVEL_FATAL      2
@@ -37,6 +38,12 @@ size_t tls_record_size(enum tls_suite suite)
 }
 
 void tls_record_wipe(struct tls_record *r) { tls_wipe(r, tls_record_size(r->suite)); }
+
+/* The most content of one record, in either direction. */
+static size_t content_max(const struct tls_record *r)
+{
+    return r->fragment ? (size_t)256 << r->fragment : TLS_PLAINTEXT_MAX;
+}
 
 /* Puts both directions' keys into a state whose suite and role are set. */
 static bool load_keys(struct tls_crypto *c, struct tls_record *r, const struct tls_handover *h)
@@ -58,10 +65,11 @@ bool tls_record_start(struct tls_crypto *c, struct tls_record *r, const struct t
     if (h->suite == TLS_SUITE_NONE || h->suite >= TLS_SUITES)
         return false;
     memset(r, 0, tls_record_size(h->suite));
-    if (h->records_written >= TLS_SEQ_MAX || h->records_read >= TLS_SEQ_MAX)
+    if (h->records_written >= TLS_SEQ_MAX || h->records_read >= TLS_SEQ_MAX || h->fragment > FRAGMENT_MAX)
         return false;
     r->suite = h->suite;
     r->is_client = h->is_client;
+    r->fragment = h->fragment & 7;
     r->write_seq = h->records_written;
     r->read_seq = h->records_read;
     if (load_keys(c, r, h))
@@ -312,7 +320,7 @@ static enum tls_result take_alert(struct tls_record *r, struct tls_opened *o)
 static enum tls_result take_content(struct tls_crypto *c, struct tls_record *r, struct tls_opened *o,
                                     uint8_t type)
 {
-    if (o->len > TLS_PLAINTEXT_MAX)
+    if (o->len > content_max(r))
         return fail(r, o, TLS_ALERT_RECORD_OVERFLOW, "record with too much content");
     if (r->msg_have && type != HANDSHAKE && suite_of(r)->v13)
         return fail(r, o, TLS_ALERT_UNEXPECTED_MESSAGE, "another record between the parts of a message");
@@ -452,13 +460,16 @@ static bool update_is_due(const struct tls_record *r)
     return suite_of(r)->v13 && (r->owes_update || r->write_seq >= TLS_UPDATE_AFTER || should_ask(r));
 }
 
-static size_t records_for(size_t len) { return (len + TLS_PLAINTEXT_MAX - 1) / TLS_PLAINTEXT_MAX; }
+static size_t records_for(const struct tls_record *r, size_t len)
+{
+    return (len + content_max(r) - 1) / content_max(r);
+}
 
 size_t tls_record_sealed_size(const struct tls_record *r, size_t len)
 {
     const struct tls_suite_info *s = suite_of(r);
 
-    return (update_is_due(r) ? overhead(s) + KEY_UPDATE_LEN : 0) + records_for(len) * overhead(s) + len;
+    return (update_is_due(r) ? overhead(s) + KEY_UPDATE_LEN : 0) + records_for(r, len) * overhead(s) + len;
 }
 
 /* Whether there are sequence numbers for it and room for a last alert. */
@@ -474,7 +485,7 @@ size_t tls_record_seal(struct tls_crypto *c, struct tls_record *r, const uint8_t
 {
     size_t total = 0;
 
-    if (!may_write(r) || tls_record_sealed_size(r, len) > room || !has_numbers(r, records_for(len)))
+    if (!may_write(r) || tls_record_sealed_size(r, len) > room || !has_numbers(r, records_for(r, len)))
         return 0;
     if (update_is_due(r)) {
         total = seal_key_update(c, r, should_ask(r), out);
@@ -482,7 +493,7 @@ size_t tls_record_seal(struct tls_crypto *c, struct tls_record *r, const uint8_t
             return 0;
     }
     while (len > 0) {
-        size_t part = len < TLS_PLAINTEXT_MAX ? len : TLS_PLAINTEXT_MAX;
+        size_t part = len < content_max(r) ? len : content_max(r);
         size_t n = seal_one(c, r, APPLICATION_DATA, in, part, out + total);
         if (n == 0)
             return 0;

@@ -23,7 +23,7 @@
 #define TLS_UPDATE_AFTER    (UINT64_C(1) << 23)            /* own KeyUpdate; RFC 8446 section 5.5: 2^24.5 */
 #define TLS_ASK_UPDATE_FROM (UINT64_C(1) << 43)            /* records read before the peer is asked for one */
 #define TLS_SEQ_MAX         ((UINT64_C(1) << 44) - 1) /* no record has this number: the connection ends */
-#define TLS_QUIET_MAX       32                        /* records in a row without application data */
+#define TLS_QUIET_MAX       31                        /* records in a row without application data */
 
 /* RFC 8446 section 6; what this codec sends. */
 enum tls_alert {
@@ -50,8 +50,9 @@ struct tls_record {
     uint64_t failed : 1;       /* BAD was returned: only an alert can be sent */
     uint64_t owes_update : 1;  /* the peer asked for a KeyUpdate: goes before the next application data */
     uint64_t asked_update : 1; /* the peer has been asked for one */
-    uint64_t quiet : 6;        /* records in a row without application data */
+    uint64_t quiet : 5;        /* records in a row without application data */
     uint64_t msg_have : 3;     /* bytes seen of the header of a message that is not complete, 0 to 4 */
+    uint64_t fragment : 3;     /* as in tls_handover */
     uint64_t read_seq : 44;
     uint64_t msg_rule : 2;  /* which message that is: row of a table in tls_record.c */
     uint64_t msg_left : 18; /* bytes of its body to come; before all of the header: its length so far */
@@ -69,6 +70,9 @@ struct tls_handover {
     /* 1.3: under the first application keys (a server's session tickets count). 1.2: since ChangeCipherSpec
      * (Finished counts, so at least 1). A connection that saw a KeyUpdate cannot be handed over. */
     uint64_t records_written, records_read;
+    /* What max_fragment_length was agreed on (RFC 6066 section 4): 1 to 4 for content of 2^9 to 2^12 bytes at
+     * most in a record, both ways; 0: the usual 2^14. */
+    uint8_t fragment;
     const uint8_t *client_secret, *server_secret;                 /* 1.3: CLIENT_, SERVER_TRAFFIC_SECRET_0 */
     const uint8_t *master_secret, *client_random, *server_random; /* 1.2: 48, 32, 32 bytes */
 };
@@ -119,7 +123,7 @@ enum tls_result tls_record_open(struct tls_crypto *c, struct tls_record *r, uint
 size_t tls_record_sealed_size(const struct tls_record *r, size_t len);
 
 /*
- * Application data, in records of up to 2^14 bytes, after a KeyUpdate if one is owed or due. Returns the
+ * Application data, in records as large as they may be, after a KeyUpdate if one is owed or due. Returns the
  * bytes written to `out`, which may not overlap `in`. 0, and nothing is changed: less room than
  * tls_record_sealed_size(), or nothing may be sent any more (closed, failed, out of sequence numbers). 0 and
  * a wiped state: OpenSSL failed. With len 0 only a KeyUpdate that is owed or due is written, or nothing.

@@ -66,6 +66,7 @@ rows=$(sed -n 's/.*\.section = "\([a-z]*\)", \.name = "\([a-z_]*\)".*/\1.\2/p' "
 for row in $rows; do
     checks=$((checks + 1))
     awk -v section="${row%%.*}" -v name="${row#*.}" '
+        { sub(/^#/, "") } # a section that is an example
         /^[a-z].*\{$/ { now = $1 }
         /^\}/ { now = "" }
         now == section && $1 == name && $2 == "=" { found = 1 }
@@ -89,6 +90,28 @@ printf 'workers = 3\nmax_connections = 900\nuser = ""\nlistener "a" { bind = "12
 status 0 "$holdfast" check -c "$scratch/good.conf"
 has "$scratch/out" 'workers = 3'
 has "$scratch/out" '# 3 workers (as configured), each for up to 900 connections'
+
+# -- TLS files --
+if command -v openssl >/dev/null; then
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 90 -subj /CN=a.example \
+        -keyout "$scratch/a.key" -out "$scratch/a.crt" 2>/dev/null
+    cat >"$scratch/good.conf" <<END
+listener "a" { bind = "127.0.0.1:0" tls = "main" }
+tls "main" { certificate = "$scratch/a.crt" key = "$scratch/a.key" }
+END
+    status 0 "$holdfast" check -c "$scratch/good.conf"
+    has "$scratch/out" '# listener a: MQTT over TLS on 127.0.0.1:0'
+    has "$scratch/out" "#   tls \"main\": $scratch/a.crt: a.example, ECDSA P-256, expires 2"
+    cp "$scratch/out" "$scratch/printed"
+    status 0 "$holdfast" check -c "$scratch/printed"
+    same "what check prints with tls is read back differently" "$scratch/out" "$scratch/printed"
+fi
+printf 'listener "a" { }\ntls "t" { certificate = "%s/none" key = "k" }\n' "$scratch" >"$scratch/good.conf"
+status 1 "$holdfast" check -c "$scratch/good.conf"
+has "$scratch/err" "tls.certificate $scratch/none: No such file or directory"
+[ ! -s "$scratch/out" ] || fail "a configuration whose files are wrong is printed all the same"
+status 1 "$holdfast" reload -d "$scratch"
+has "$scratch/err" "no gateway runs on data_dir '"
 
 # -- wrong files --
 printf 'listener "a" { }\n\nworker = 3\n' >"$scratch/bad.conf"
@@ -127,7 +150,7 @@ status 2 "$holdfast" chekc
 has "$scratch/err" "unknown command 'chekc', did you mean 'check'?"
 status 2 "$holdfast" help chekc
 status 2 "$holdfast" zzz
-for wrong in 'check -x' 'check extra' 'check -c' 'run extra' 'run -d' 'version extra' 'options' 'options --all'; do
+for wrong in 'check -x' 'check extra' 'check -c' 'run extra' 'run -d' 'reload extra' 'reload -d' 'version extra' 'options' 'options --all'; do
     # shellcheck disable=SC2086 # these are words
     status 2 "$holdfast" $wrong
     has "$scratch/err" "usage: holdfast ${wrong%% *}"

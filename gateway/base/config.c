@@ -22,11 +22,14 @@
 #include "gateway/base/options.h"
 #include "gateway/base/xmalloc.h"
 
-#define LISTENER       "listener"
 #define MAX_OPTIONS    128
+#define MAX_SECTIONS   16
+#define MAX_ITEMS      16
 #define MAX_PROBLEMS   100
-#define LISTENER_NAME  64
+#define TITLE_LENGTH   64
 #define PROBLEM_LENGTH 512
+
+_Static_assert(CONFIG_MAX_LISTENERS <= MAX_ITEMS && CONFIG_MAX_TLS <= MAX_ITEMS, "no room for lines");
 
 struct problem {
     unsigned line; /* 0: of the whole file */
@@ -43,58 +46,68 @@ struct load {
     bool syntax_error;      /* the file was not read to its end */
     char unknown_name[256]; /* this round stopped at this name ... */
     unsigned unknown_line;  /* ... in this line; 0: it did not */
-    /* The line where each option was set, by row; 0: not set. */
-    unsigned line[MAX_OPTIONS];
-    unsigned listener_line[CONFIG_MAX_LISTENERS][MAX_OPTIONS];
+    /* The line where each option was set, by section, item and row; 0: not set. */
+    unsigned line[MAX_SECTIONS][MAX_ITEMS][MAX_OPTIONS];
 };
 
 static struct load *loading;
 
 /* -- values ------------------------------------------------------------------------------------------- */
 
-static bool is_listener(const struct option_row *row) { return strcmp(row->section, LISTENER) == 0; }
-
-/* Sets every option of the listener section, or every other one, to its default. */
-static void set_defaults(void *base, bool of_listener)
+/* Sets every option of the section to its default. */
+static void set_defaults(const struct option_section *s, void *base)
 {
     char expected[OPTION_TEXT_MAX];
     for (const struct option_row *row = options_table(); row->name; row++)
-        if (is_listener(row) == of_listener)
+        if (strcmp(row->section, s->name) == 0)
             CHECK(option_set(row, base, row->default_text, expected));
 }
 
-/* Adds a listener with the defaults. There must be room. */
-static struct config_listener *add_listener(struct config *c, const char *name)
+/* Sets every option outside of sections with a title to its default. */
+static void set_single_defaults(struct config *c)
 {
-    CHECK(c->listeners < CONFIG_MAX_LISTENERS);
-    struct config_listener *l = &c->listener[c->listeners++];
-    memset(l, 0, sizeof *l);
-    l->name = xstrdup(name);
-    set_defaults(l, true);
-    return l;
+    for (const struct option_section *s = options_sections(); s->name; s++)
+        if (!s->max)
+            set_defaults(s, c);
+}
+
+/* Adds an item with the defaults to a section with a title. There must be room. */
+static void add_item(struct config *c, const struct option_section *s, const char *title)
+{
+    unsigned *items = config_items(c, s);
+    CHECK(*items < s->max);
+    void *item = config_item(c, s, (*items)++);
+    memset(item, 0, s->size);
+    *(char **)item = xstrdup(title);
+    set_defaults(s, item);
 }
 
 void config_defaults(struct config *c)
 {
     memset(c, 0, sizeof *c);
-    set_defaults(c, false);
-    add_listener(c, "clients");
+    set_single_defaults(c);
+    for (const struct option_section *s = options_sections(); s->name; s++)
+        if (s->max && !s->absent)
+            add_item(c, s, s->title);
 }
 
-/* Frees the strings of the listener section, or of all others. */
-static void free_strings(void *base, bool of_listener)
+/* Frees the strings of a section. */
+static void free_strings(const struct option_section *s, void *base)
 {
     for (const struct option_row *row = options_table(); row->name; row++)
-        if (row->type == OPTION_STRING && is_listener(row) == of_listener)
+        if ((row->type == OPTION_STRING || row->type == OPTION_LIST) && strcmp(row->section, s->name) == 0)
             free(*(char **)((char *)base + row->offset));
 }
 
 void config_free(struct config *c)
 {
-    free_strings(c, false);
-    for (unsigned i = 0; i < c->listeners; i++) {
-        free(c->listener[i].name);
-        free_strings(&c->listener[i], true);
+    for (const struct option_section *s = options_sections(); s->name; s++) {
+        if (!s->max)
+            free_strings(s, c);
+        for (unsigned i = 0; s->max && i < *config_items(c, s); i++) {
+            free(*(char **)config_item(c, s, i));
+            free_strings(s, config_item(c, s, i));
+        }
     }
     memset(c, 0, sizeof *c);
 }
@@ -182,59 +195,73 @@ static void add_unknown(struct load *load, unsigned line, const char *section, c
 
 /* -- libconfuse's callbacks --------------------------------------------------------------------------- */
 
-/* The number of the listener with this title, which is added if it is new; -1: there are too many. */
-static int listener_index(struct load *load, const char *title, unsigned line)
+/* The number of the item with this title, which is added if it is new; -1: there are too many. */
+static int item_index(struct load *load, const struct option_section *s, const char *title, unsigned line)
 {
     struct config *c = load->config;
-    for (unsigned i = 0; i < c->listeners; i++)
-        if (strcmp(c->listener[i].name, title) == 0)
+    unsigned items = *config_items(c, s);
+    for (unsigned i = 0; i < items; i++)
+        if (strcmp(*(char **)config_item(c, s, i), title) == 0)
             return (int)i;
-    if (c->listeners == CONFIG_MAX_LISTENERS) {
-        add_problem(load, line, "listener \"%.*s\": one too many, expected at most %d", LISTENER_NAME, title,
-                    CONFIG_MAX_LISTENERS);
+    if (items == s->max) {
+        add_problem(load, line, "%s \"%.*s\": one too many, expected at most %u", s->name, TITLE_LENGTH,
+                    title, s->max);
         return -1;
     }
-    if (*title == '\0' || strlen(title) > LISTENER_NAME)
-        add_problem(load, line, "listener: bad name \"%.*s\", expected 1 to %d bytes", LISTENER_NAME, title,
-                    LISTENER_NAME);
-    add_listener(c, title);
-    return (int)c->listeners - 1;
+    if (*title == '\0' || strlen(title) > TITLE_LENGTH)
+        add_problem(load, line, "%s: bad name \"%.*s\", expected 1 to %d bytes", s->name, TITLE_LENGTH, title,
+                    TITLE_LENGTH);
+    add_item(c, s, title);
+    return (int)items;
 }
 
-/* Takes one value that the parser has read; what is wrong with it is noted and the parser goes on. */
+/* The lines of a section's options, by row. */
+static unsigned *lines_of(struct load *load, const struct option_section *s, unsigned item)
+{
+    return load->line[s - options_sections()][item];
+}
+
+/* Takes one value that the parser has read; what is wrong with it is noted and the parser goes on. Of a list
+ * it is told one value after the other. */
 static int value_cb(cfg_t *section, cfg_opt_t *opt, const char *value, void *result)
 {
     struct load *load = loading;
     CHECK(opt->def.number >= 0 && opt->def.number < (long)options_count());
     size_t number = (size_t)opt->def.number;
     const struct option_row *row = &options_table()[number];
-    unsigned line = (unsigned)section->line;
+    const struct option_section *s = option_section_of(row);
+    unsigned line = (unsigned)section->line, before = opt->nvalues - 1;
     *(const char **)result = value;
 
-    void *base = load->config;
-    unsigned *lines = load->line;
-    if (is_listener(row)) {
-        int i = listener_index(load, section->title, line);
-        if (i < 0)
-            return 0;
-        base = &load->config->listener[i];
-        lines = load->listener_line[i];
-    }
+    int item = s->max ? item_index(load, s, section->title, line) : 0;
+    if (item < 0)
+        return 0;
+    void *base = config_item(load->config, s, (unsigned)item);
+    unsigned *set_in = &lines_of(load, s, (unsigned)item)[number];
     char expected[OPTION_TEXT_MAX];
-    if (lines[number])
-        add_problem(load, line, "%s: set twice, expected once (see line %u)", full_name(row), lines[number]);
-    else if (!option_set(row, base, value, expected))
+    if (*set_in && before == 0)
+        add_problem(load, line, "%s: set twice, expected once (see line %u)", full_name(row), *set_in);
+    else if (!(row->type == OPTION_LIST ? option_add(row, base, before, value, expected)
+                                        : option_set(row, base, value, expected)))
         add_problem(load, line, "%s: \"%.100s\" is wrong, expected %s", full_name(row), value, expected);
-    if (!lines[number])
-        lines[number] = line;
+    if (!*set_in)
+        *set_in = line;
     return 0;
 }
 
-/* A listener section has ended: one without any option is a listener too. */
-static int listener_cb(cfg_t *top, cfg_opt_t *opt)
+/* A section has ended. One without any option exists too if it has a title; and a list without values, of
+ * which value_cb() is not told, is one. */
+static int section_cb(cfg_t *top, cfg_opt_t *opt)
 {
+    struct load *load = loading;
+    const struct option_section *s = &options_sections()[opt->def.number];
     const cfg_t *section = cfg_opt_getnsec(opt, cfg_opt_size(opt) - 1);
-    listener_index(loading, section->title, (unsigned)top->line);
+    int item = s->max ? item_index(load, s, section->title, (unsigned)top->line) : 0;
+    char expected[OPTION_TEXT_MAX];
+    for (const cfg_opt_t *o = section->opts; item >= 0 && o->name; o++)
+        if ((o->flags & CFGF_LIST) && (o->flags & CFGF_MODIFIED) && o->nvalues == 0)
+            CHECK(option_set(&options_table()[o->def.number], config_item(load->config, s, (unsigned)item),
+                             "", expected));
     return 0;
 }
 
@@ -269,7 +296,7 @@ static void fill_section(cfg_opt_t *to, const char *section)
         if (strcmp(table[i].section, section) == 0)
             *to++ = (cfg_opt_t){.name = table[i].name,
                                 .type = CFGT_STR,
-                                .flags = CFGF_NODEFAULT,
+                                .flags = CFGF_NODEFAULT | (table[i].type == OPTION_LIST ? CFGF_LIST : 0),
                                 .def = {.number = i}, /* the row, for value_cb() */
                                 .parsecb = value_cb};
     *to = (cfg_opt_t)CFG_END();
@@ -278,7 +305,6 @@ static void fill_section(cfg_opt_t *to, const char *section)
 /* Makes the arrays of all sections and parses the text by them. */
 static void parse_text(const char *path, char *text)
 {
-    enum { MAX_SECTIONS = 16 };
     cfg_opt_t(*opts)[MAX_OPTIONS + 1] = xcalloc(MAX_SECTIONS, sizeof *opts);
     cfg_opt_t *top = opts[0];
     fill_section(top, "");
@@ -290,12 +316,12 @@ static void parse_text(const char *path, char *text)
             continue;
         CHECK(n < MAX_SECTIONS);
         fill_section(opts[n], s->name);
-        bool listener = strcmp(s->name, LISTENER) == 0;
         *top++ = (cfg_opt_t){.name = s->name,
                              .type = CFGT_SEC,
-                             .flags = listener ? CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES : CFGF_NONE,
+                             .flags = s->max ? CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES : CFGF_NONE,
                              .subopts = opts[n++],
-                             .validcb = listener ? listener_cb : NULL};
+                             .def = {.number = s - options_sections()}, /* for section_cb() */
+                             .validcb = section_cb};
     }
     *top = (cfg_opt_t)CFG_END();
 
@@ -318,9 +344,8 @@ static void parse_round(struct load *load)
 {
     drop_problems(load, load->lasting);
     config_free(load->config);
-    set_defaults(load->config, false);
+    set_single_defaults(load->config);
     memset(load->line, 0, sizeof load->line);
-    memset(load->listener_line, 0, sizeof load->listener_line);
     load->unknown_line = 0;
     loading = load;
     parse_text(load->path, load->text);
@@ -364,12 +389,12 @@ static void load_file(struct load *load)
 /* -- combinations ------------------------------------------------------------------------------------- */
 
 /* The line where an option was set, or 0. */
-static unsigned line_of(const unsigned *lines, const char *section, const char *name)
+static unsigned line_of(struct load *load, const char *section, unsigned item, const char *name)
 {
     const struct option_row *table = options_table();
     for (unsigned i = 0; table[i].name; i++)
         if (strcmp(table[i].section, section) == 0 && strcmp(table[i].name, name) == 0)
-            return lines[i];
+            return lines_of(load, option_section_of(&table[i]), item)[i];
     return 0;
 }
 
@@ -389,7 +414,7 @@ static void check_listeners(struct load *load)
         add_problem(load, config_text_last_line(load->text),
                     "no listener, expected at least one: listener \"clients\" { bind = \"127.0.0.1:1883\" }");
     for (unsigned i = 0; i < c->listeners; i++) {
-        unsigned line = line_of(load->listener_line[i], LISTENER, "bind");
+        unsigned line = line_of(load, "listener", i, "bind");
         for (unsigned k = 0; k < i; k++)
             if (is_same_address(c->listener[i].bind, c->listener[k].bind))
                 add_problem(load, line,
@@ -401,12 +426,85 @@ static void check_listeners(struct load *load)
     }
 }
 
+unsigned config_find_tls(const struct config *c, const char *name)
+{
+    for (unsigned i = 0; i < c->tls_sections; i++)
+        if (strcmp(c->tls[i].name, name) == 0)
+            return i;
+    return CONFIG_NO_TLS;
+}
+
+/* Each listener's tls names a section that is there. */
+static void check_listeners_tls(struct load *load)
+{
+    const struct config *c = load->config;
+    for (unsigned i = 0; i < c->listeners; i++) {
+        const char *name = c->listener[i].tls;
+        if (*name == '\0' || config_find_tls(c, name) != CONFIG_NO_TLS)
+            continue;
+        struct nearest near = {.word = name};
+        for (unsigned k = 0; k < c->tls_sections; k++)
+            nearest_try(&near, c->tls[k].name);
+        char hint[TITLE_LENGTH + 32] = "";
+        if (near.best)
+            snprintf(hint, sizeof hint, "perhaps \"%.*s\" or ", TITLE_LENGTH, near.best);
+        add_problem(load, line_of(load, "listener", i, "tls"),
+                    "listener.tls: there is no section tls \"%.*s\", expected %sone of this name",
+                    TITLE_LENGTH, name, hint);
+    }
+}
+
+/* Every certificate has its key. */
+static void check_tls_files(struct load *load, unsigned i)
+{
+    const struct config_tls *t = &load->config->tls[i];
+    unsigned certificates = config_list_count(t->certificate), keys = config_list_count(t->key);
+    const char *missing = certificates == 0 ? "certificate" : keys == 0 ? "key" : NULL;
+    const char *plural = certificates == 1 ? "" : "s";
+    if (missing)
+        add_problem(load, config_text_section(load->text, "tls", i),
+                    "tls \"%.*s\": no %s, expected %s = \"FILE\"", TITLE_LENGTH, t->name, missing, missing);
+    else if (certificates != keys)
+        add_problem(load, line_of(load, "tls", i, "key"),
+                    "tls.key: %u for %u certificate%s, expected one each, in the same order", keys,
+                    certificates, plural);
+    if (!missing && config_list_count(t->ocsp) > certificates)
+        add_problem(load, line_of(load, "tls", i, "ocsp"),
+                    "tls.ocsp: %u for %u certificate%s, expected one each at most, in the same order",
+                    config_list_count(t->ocsp), certificates, plural);
+}
+
+/* What is asked of clients can be checked. */
+static void check_tls_clients(struct load *load, unsigned i)
+{
+    const struct config_tls *t = &load->config->tls[i];
+    if (*t->ca)
+        return;
+    if (t->client_certificate != CLIENT_CERT_OFF)
+        add_problem(
+            load, line_of(load, "tls", i, "client_certificate"),
+            "tls.client_certificate: ca is empty, so no client's certificate could be right; expected ca "
+            "= \"FILE\", or client_certificate = off");
+    if (*t->crl)
+        add_problem(
+            load, line_of(load, "tls", i, "crl"),
+            "tls.crl: ca is empty, so nobody could have signed it; expected ca = \"FILE\", or no crl");
+}
+
+static void check_tls(struct load *load)
+{
+    for (unsigned i = 0; i < load->config->tls_sections; i++) {
+        check_tls_files(load, i);
+        check_tls_clients(load, i);
+    }
+}
+
 static void check_api(struct load *load)
 {
     const struct config *c = load->config;
     if (!config_is_loopback(c->api_bind) && *c->api_token_file == '\0')
         add_problem(
-            load, line_of(load->line, "api", "bind"),
+            load, line_of(load, "api", 0, "bind"),
             "api.bind: %s can be reached from other machines and api.token_file is empty, so anybody could "
             "publish; expected a token_file, or a loopback address such as 127.0.0.1:8080",
             c->api_bind);
@@ -418,9 +516,9 @@ static void check_channels(struct load *load)
     if (*c->clients_prefix == '\0' ||
         strncmp(c->broadcast_topic, c->clients_prefix, strlen(c->clients_prefix)) != 0)
         return;
-    unsigned line = line_of(load->line, "mqtt", "broadcast_topic");
+    unsigned line = line_of(load, "mqtt", 0, "broadcast_topic");
     add_problem(
-        load, line ? line : line_of(load->line, "mqtt", "clients_prefix"),
+        load, line ? line : line_of(load, "mqtt", 0, "clients_prefix"),
         "mqtt.broadcast_topic: \"%.100s\" begins with clients_prefix and so is also a client's own topic, "
         "expected another name",
         c->broadcast_topic);
@@ -439,6 +537,8 @@ int config_load(struct config *c, const char *path, FILE *err)
         config_defaults(c);
     if (!load->syntax_error) {
         check_listeners(load);
+        check_listeners_tls(load);
+        check_tls(load);
         check_api(load);
         check_channels(load);
     }
@@ -451,6 +551,17 @@ int config_load(struct config *c, const char *path, FILE *err)
     free(load->text);
     free(load);
     return result;
+}
+
+int config_load_source(struct config *c, const struct config_source *from, FILE *err)
+{
+    if (config_load(c, from->file, err) != 0)
+        return -1;
+    if (from->data_dir) {
+        free(c->data_dir);
+        c->data_dir = xstrdup(from->data_dir);
+    }
+    return 0;
 }
 
 /* -- printing ----------------------------------------------------------------------------------------- */
@@ -469,19 +580,19 @@ static void print_section(const char *section, const void *base, const char *ind
 void config_print(const struct config *c, FILE *out)
 {
     for (const struct option_section *s = options_sections(); s->name; s++) {
-        if (!*s->name) {
-            print_section("", c, "", out);
-        } else if (strcmp(s->name, LISTENER) != 0) {
+        if (*s->name && !s->max) {
             fprintf(out, "%s {\n", s->name);
             print_section(s->name, c, "    ", out);
             fprintf(out, "}\n");
+        } else if (!s->max) {
+            print_section("", c, "", out);
         }
-    }
-    for (unsigned i = 0; i < c->listeners; i++) {
-        fprintf(out, "listener ");
-        option_print_string(c->listener[i].name, out);
-        fprintf(out, " {\n");
-        print_section(LISTENER, &c->listener[i], "    ", out);
-        fprintf(out, "}\n");
+        for (unsigned i = 0; s->max && i < *config_items(c, s); i++) {
+            fprintf(out, "%s ", s->name);
+            option_print_string(*(char **)config_item(c, s, i), out);
+            fprintf(out, " {\n");
+            print_section(s->name, config_item(c, s, i), "    ", out);
+            fprintf(out, "}\n");
+        }
     }
 }

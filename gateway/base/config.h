@@ -9,13 +9,44 @@
 #include <stdint.h>
 
 #define CONFIG_MAX_LISTENERS 16
+#define CONFIG_MAX_TLS       16
+#define CONFIG_NO_TLS        CONFIG_MAX_TLS
 
 enum output_policy { OUTPUT_DROP_OLDEST, OUTPUT_DISCONNECT };
+enum client_certificate { CLIENT_CERT_OFF, CLIENT_CERT_OPTIONAL, CLIENT_CERT_REQUIRED };
+enum tls_identity { TLS_IDENTITY_CN, TLS_IDENTITY_SAN };
+enum tls_min_version { TLS_MIN_12, TLS_MIN_13 };
+
+/*
+ * One `tls "name" { }` section: what listeners that name it speak. A list is its values joined by '\n'. The
+ * files are read by the supervisor alone (base/tls_bundle.h); everything here takes effect at a reload.
+ */
+struct config_tls {
+    char *name;
+    char *certificate; /* list of PEM files, each a chain, leaf first */
+    char *key;         /* list of PEM files: the key of the certificate at the same place */
+    char *ocsp;        /* list of DER files: OCSP responses, by place; "" none, shorter is allowed */
+    enum tls_min_version min_version;
+    char *ciphers;      /* TLS 1.2, in OpenSSL's syntax */
+    char *ciphersuites; /* TLS 1.3 */
+    char *groups;
+    char *alpn; /* list; "" : no ALPN */
+    enum client_certificate client_certificate;
+    char *ca;  /* PEM file, or folder of them: who may sign client certificates */
+    char *crl; /* PEM file; "" none */
+    enum tls_identity identity;
+    bool session_tickets;
+    bool parking;      /* false: every connection keeps its SSL and bufferevent, for comparison */
+    bool debug_keylog; /* write secrets to SSLKEYLOGFILE */
+};
 
 /* One `listener "name" { }` section. Socket values: 0 means "leave the kernel's default". */
 struct config_listener {
     char *name;
-    char *bind; /* "127.0.0.1:1883", "[::]:1883" */
+    char *bind;                    /* "127.0.0.1:1883", "[::]:1883" */
+    char *tls;                     /* name of a tls section; "": plaintext */
+    uint32_t max_handshakes;       /* TLS: per worker at once; more wait in the backlog */
+    uint32_t handshake_timeout_ms; /* TLS: from the accept to its end */
     uint32_t backlog;
     uint32_t rcvbuf, sndbuf; /* bytes, as given to setsockopt */
     bool nodelay;
@@ -57,7 +88,12 @@ struct config {
     char *api_bind;
     char *api_token_file;
     uint32_t api_max_body; /* bytes */
+    /* tickets { } */
+    uint32_t ticket_rotation_ms; /* how long a ticket key encrypts; it decrypts for as long again */
+    char *ticket_keys;           /* file of 80-byte keys shared with other machines; "": made here */
 
+    struct config_tls tls[CONFIG_MAX_TLS];
+    unsigned tls_sections;
     struct config_listener listener[CONFIG_MAX_LISTENERS];
     unsigned listeners;
 };

@@ -206,6 +206,25 @@ bool config_text_erase(char *text, unsigned line, const char *name)
     return false;
 }
 
+unsigned config_text_section(const char *text, const char *name, unsigned nth)
+{
+    size_t name_len = strlen(name);
+    unsigned at_line = 1, depth = 0;
+    bool is_value = false;
+    for (char *s = (char *)text, *end; *s; s = end) {
+        end = token_end(s);
+        depth += *s == '{';
+        depth -= *s == '}' && depth > 0;
+        if (depth == 0 && !is_value && (size_t)(end - s) == name_len && memcmp(s, name, name_len) == 0 &&
+            nth-- == 0)
+            return at_line;
+        if (!strchr(" \t\r\n", *s))
+            is_value = *s == '=';
+        at_line += count_lines(s, end);
+    }
+    return 0;
+}
+
 unsigned config_text_last_line(const char *text)
 {
     size_t len = strlen(text);

@@ -26,6 +26,9 @@ bool config_text_strip(char *text, unsigned *line, const char **why);
  * blanks, keeping every newline. False: there is none. */
 bool config_text_erase(char *text, unsigned line, const char *name);
 
+/* The line where section number `nth` (from 0) of this name begins; 0: there are fewer. */
+unsigned config_text_section(const char *text, const char *name, unsigned nth);
+
 /* Number of the last line that has something in it; 1 for an empty text. */
 unsigned config_text_last_line(const char *text);
 

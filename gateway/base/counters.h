@@ -18,7 +18,7 @@ enum counter {
     COUNTER_COUNT
 };
 
-#define COUNTERS_POOLS 32
+#define COUNTERS_POOLS 48
 
 struct counters_pool {
     char name[24];

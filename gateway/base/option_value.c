@@ -141,11 +141,108 @@ static bool set_string(const struct option_row *row, void *at, const char *text,
     return true;
 }
 
+unsigned config_list_count(const char *list)
+{
+    unsigned n = *list != '\0';
+    for (; *list; list++)
+        n += *list == '\n';
+    return n;
+}
+
+const char *config_list_at(const char *list, unsigned place, size_t *len)
+{
+    if (place >= config_list_count(list))
+        return NULL;
+    while (place-- > 0)
+        list = strchr(list, '\n') + 1;
+    *len = strcspn(list, "\n");
+    return list;
+}
+
+/* What is wrong with one value of a list, or NULL. */
+static const char *value_fault(const struct option_row *row, const char *value)
+{
+    if (strchr(value, '\n'))
+        return "a string without newlines";
+    return row->check ? row->check(value) : NULL;
+}
+
+/* The length of the first n values of a list. */
+static size_t list_length(const char *list, unsigned n)
+{
+    size_t len;
+    const char *beyond = config_list_at(list, n, &len);
+    return beyond ? (size_t)(beyond - list) - 1 : strlen(list);
+}
+
+/* What is wrong with this value behind the first `keep` ones, or NULL. Alone, "" is an empty list; whether it
+ * may be a value shows when another one follows. */
+static const char *add_fault(const struct option_row *row, const char *list, unsigned keep, const char *value,
+                             const char **where)
+{
+    *where = "";
+    if (keep == 0 && *value == '\0')
+        return NULL;
+    if (keep == 1 && *list == '\0') {
+        *where = " before it";
+        const char *wrong = value_fault(row, "");
+        if (wrong)
+            return wrong;
+    }
+    *where = "";
+    return value_fault(row, value);
+}
+
+bool option_add(const struct option_row *row, void *base, unsigned keep, const char *value, char *expected)
+{
+    char **list = (char **)(void *)((char *)base + row->offset);
+    if (keep >= OPTION_MAX_VALUES) {
+        snprintf(expected, OPTION_TEXT_MAX, "at most %d values", OPTION_MAX_VALUES);
+        return false;
+    }
+    const char *where, *wrong = add_fault(row, *list, keep, value, &where);
+    if (wrong) {
+        snprintf(expected, OPTION_TEXT_MAX, "%s%s", wrong, where);
+        return false;
+    }
+    size_t kept = keep ? list_length(*list, keep) : 0, len = strlen(value);
+    char *joined = xmalloc(kept + len + 2);
+    if (keep) {
+        memcpy(joined, *list, kept);
+        joined[kept++] = '\n';
+    }
+    memcpy(joined + kept, value, len + 1);
+    free(*list);
+    *list = joined;
+    return true;
+}
+
+/* All values at once; the old ones stay if one of them is wrong. */
+static bool set_list(const struct option_row *row, void *at, const char *text, char *expected)
+{
+    char *old = *(char **)at, *const base = (char *)at - row->offset;
+    *(char **)at = xstrdup("");
+    unsigned n = config_list_count(text);
+    bool good = true;
+    for (unsigned i = 0; i < n && good; i++) {
+        size_t len;
+        const char *s = config_list_at(text, i, &len);
+        char *value = xstrndup(s, len);
+        good = option_add(row, base, i, value, expected);
+        free(value);
+    }
+    free(good ? old : *(char **)at);
+    if (!good)
+        *(char **)at = old;
+    return good;
+}
+
 bool option_set(const struct option_row *row, void *base, const char *text, char *expected)
 {
     static bool (*const set[])(const struct option_row *, void *, const char *, char *) = {
         [OPTION_UINT] = set_number, [OPTION_SIZE] = set_number,   [OPTION_DURATION] = set_number,
         [OPTION_BOOL] = set_bool,   [OPTION_STRING] = set_string, [OPTION_ENUM] = set_enum,
+        [OPTION_LIST] = set_list,
     };
     return set[row->type](row, (char *)base + row->offset, text, expected);
 }
@@ -163,6 +260,22 @@ void option_print_string(const char *text, FILE *out)
             fputc(*s, out);
     }
     fputc('"', out);
+}
+
+/* A list as libconfuse reads it: one value as a string. */
+static void print_list(const char *list, FILE *out)
+{
+    unsigned n = config_list_count(list);
+    fputs(n > 1 ? "{" : "", out);
+    for (unsigned i = 0; i < n || i == 0; i++) {
+        size_t len = 0;
+        const char *s = config_list_at(list, i, &len);
+        char *value = xstrndup(s ? s : "", len);
+        fputs(i ? ", " : "", out);
+        option_print_string(value, out);
+        free(value);
+    }
+    fputs(n > 1 ? "}" : "", out);
 }
 
 /* Prints the word at a position of "a|b|c". */
@@ -190,8 +303,25 @@ void option_print(const struct option_row *row, const void *base, FILE *out)
     case OPTION_STRING:
         option_print_string(*(char *const *)at, out);
         break;
+    case OPTION_LIST:
+        print_list(*(char *const *)at, out);
+        break;
     case OPTION_ENUM:
         print_choice(out, row->choices, *(const int *)at);
         break;
+    }
+}
+
+bool option_same(const struct option_row *row, const void *a, const void *b)
+{
+    const void *x = (const char *)a + row->offset, *y = (const char *)b + row->offset;
+    switch (row->type) {
+    case OPTION_BOOL:
+        return *(const bool *)x == *(const bool *)y;
+    case OPTION_STRING:
+    case OPTION_LIST:
+        return strcmp(*(char *const *)x, *(char *const *)y) == 0;
+    default:
+        return *(const uint32_t *)x == *(const uint32_t *)y;
     }
 }

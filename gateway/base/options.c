@@ -1,6 +1,6 @@
 /*
- * The table of options and what is printed from it: the sample configuration and the manual page. config.c
- * reads files by it, option_value.c turns one row's text into a value and back. A new option is a new row
+ * The table of options. config.c reads files by it, option_value.c turns one row's text into a value and
+ * back, options_text.c makes the sample configuration and the manual page of it. A new option is a new row
  * here and a member in config.h; everything else follows.
  *
  * The table does not know where a value came from, and says nothing about combinations of options: those
@@ -8,7 +8,6 @@
  */
 #include "gateway/base/options.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -18,6 +17,7 @@
 #define KIB       1024u
 #define MIB       (1024u * KIB)
 #define MINUTE_MS (60u * 1000u)
+#define HOUR_MS   (60u * MINUTE_MS)
 
 static const char *check_name(const char *text) { return *text ? NULL : "a name"; }
 
@@ -42,23 +42,57 @@ static const char *check_topic(const char *text)
     return len <= 1024 ? NULL : "a topic of at most 1024 bytes";
 }
 
+static const char *check_file(const char *text) { return *text ? NULL : "the name of a file"; }
+
+static const char *check_openssl_list(const char *text)
+{
+    return *text ? NULL : "names as OpenSSL writes them, joined by colons";
+}
+
+/* RFC 7301 section 3.1: opaque, 1 to 255 bytes. */
+static const char *check_alpn(const char *text)
+{
+    size_t len = strlen(text);
+    return len >= 1 && len <= 255 ? NULL : "protocol names of 1 to 255 bytes";
+}
+
 static const char *check_token_file(const char *text)
 {
     return *text == '\0' || access(text, R_OK) == 0 ? NULL : "a file that can be read, or \"\"";
 }
 
+/* Where the items of a section with a title lie in struct config. */
+#define ITEMS(array, number, limit)                                                                          \
+    .max = (limit), .items = offsetof(struct config, array), .size = sizeof((struct config *)0)->array[0],   \
+    .count = offsetof(struct config, number)
+
 static const struct option_section sections[] = {
-    {"", "Processes and log."},
-    {"mqtt", "What MQTT clients may do and what they may cost."},
-    {"fanout", "How messages are taken to their subscribers."},
-    {"ipc", "Messages between the hub and the workers."},
-    {"api", "The HTTP API of the hub."},
-    {"listener", "An address where clients connect. The section may be repeated; each has a name of its own. "
-                 "Values of 0 for a socket leave what the kernel does by default."},
-    {NULL, NULL},
+    {.name = "", .help = "Processes and log."},
+    {.name = "mqtt", .help = "What MQTT clients may do and what they may cost."},
+    {.name = "fanout", .help = "How messages are taken to their subscribers."},
+    {.name = "ipc", .help = "Messages between the hub and the workers."},
+    {.name = "api", .help = "The HTTP API of the hub."},
+    {.name = "tickets",
+     .help = "TLS session tickets: what a client comes back with to be spared a full handshake. All workers "
+             "open each other's."},
+    {.name = "tls",
+     .help = "Certificates and rules of listeners that name this section. It may be repeated; each has a "
+             "name of its own. The defaults are Mozilla's intermediate profile. Files are read by the "
+             "supervisor alone, at the start and at each reload; relative names count from where the gateway "
+             "is started.",
+     ITEMS(tls, tls_sections, CONFIG_MAX_TLS),
+     .title = "main",
+     .absent = true},
+    {.name = "listener",
+     .help = "An address where clients connect. The section may be repeated; each has a name of its own. "
+             "Values of 0 for a socket leave what the kernel does by default.",
+     ITEMS(listener, listeners, CONFIG_MAX_LISTENERS),
+     .title = "clients"},
+    {.name = NULL},
 };
 
 #define IN(member)          offsetof(struct config, member)
+#define IN_TLS(member)      offsetof(struct config_tls, member)
 #define IN_LISTENER(member) offsetof(struct config_listener, member)
 
 /* clang-format off */
@@ -179,9 +213,95 @@ static const struct option_row table[] = {
      .max = 256 * MIB, .unit = "bytes", .offset = IN(api_max_body),
      .help = "The largest request body. A request in work holds its body, what it was parsed to, and what is sent to the workers."},
 
+    {.section = "tickets", .name = "rotation", .type = OPTION_DURATION, .default_text = "8h",
+     .min = MINUTE_MS, .max = 7 * 24 * HOUR_MS, .unit = "ms", .offset = IN(ticket_rotation_ms),
+     .help = "How long one key encrypts new tickets; it opens them for as long again, so a ticket is good for once to "
+             "twice this time. The keys are made here, follow from each other one way only, and are forgotten when "
+             "they have served. Without effect on keys of a file."},
+    {.section = "tickets", .name = "keys", .type = OPTION_STRING, .default_text = "", .reloadable = true,
+     .offset = IN(ticket_keys),
+     .help = "File of 1 to 8 ticket keys of 80 bytes, as other servers use them too (openssl rand 80), shared by several "
+             "machines under one name. The first encrypts, all open. Put a new one in front and reload to rotate. Empty: "
+             "keys are made here, and die with the gateway."},
+
+    {.section = "tls", .name = "certificate", .type = OPTION_LIST, .default_text = "", .sample = "server.crt",
+     .reloadable = true, .offset = IN_TLS(certificate), .check = check_file,
+     .help = "PEM file with a certificate and those that lead to its CA, in this order. Several files, such as an ECDSA "
+             "and an RSA one, or one per name: the client's SNI and algorithms choose, the first is for clients that "
+             "choose none."},
+    {.section = "tls", .name = "key", .type = OPTION_LIST, .default_text = "", .sample = "server.key",
+     .reloadable = true, .offset = IN_TLS(key), .check = check_file,
+     .help = "PEM file with the private key, without passphrase; of several certificates one each, in the same order. "
+             "A signature with RSA 2048 costs about 15 times the CPU of one with ECDSA P-256. Workers never read the file, so "
+             "it may be root's alone."},
+    {.section = "tls", .name = "ocsp", .type = OPTION_LIST, .default_text = "", .reloadable = true,
+     .offset = IN_TLS(ocsp),
+     .help = "DER file with an OCSP response to staple; of several certificates one each, in the same order, \"\" for "
+             "none. An expired one is not sent. Whoever fetches a new one makes the gateway reload."},
+    {.section = "tls", .name = "min_version", .type = OPTION_ENUM, .default_text = "1.2",
+     .choices = "1.2|1.3", .reloadable = true, .offset = IN_TLS(min_version),
+     .help = "The lowest version of TLS that is spoken. Both cost the same memory per idle connection; 1.3 needs one "
+             "round trip less."},
+    {.section = "tls", .name = "ciphers", .type = OPTION_STRING,
+     .default_text = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
+                     "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305",
+     .reloadable = true, .offset = IN_TLS(ciphers), .check = check_openssl_list,
+     .help = "Suites of TLS 1.2, as openssl-ciphers(1) writes them, the best one first. Connections whose suite is not ECDHE "
+             "with AES-GCM or ChaCha20-Poly1305 work, but keep some 15 KB each."},
+    {.section = "tls", .name = "ciphersuites", .type = OPTION_STRING,
+     .default_text = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256",
+     .reloadable = true, .offset = IN_TLS(ciphersuites), .check = check_openssl_list,
+     .help = "Suites of TLS 1.3, the best one first. AES-128-GCM needs the least CPU and the shortest keys."},
+    {.section = "tls", .name = "groups", .type = OPTION_STRING, .default_text = "X25519:prime256v1:secp384r1",
+     .reloadable = true, .offset = IN_TLS(groups), .check = check_openssl_list,
+     .help = "Groups for the key exchange, the best one first. A client that did not offer a share of one of them needs "
+             "one more round trip."},
+    {.section = "tls", .name = "alpn", .type = OPTION_LIST, .default_text = "mqtt", .reloadable = true,
+     .offset = IN_TLS(alpn), .check = check_alpn,
+     .help = "Application protocols (ALPN), the preferred one first. A client that offers some and none of these is "
+             "refused, one that offers none is served. Empty: ALPN is ignored."},
+    {.section = "tls", .name = "client_certificate", .type = OPTION_ENUM, .default_text = "off",
+     .choices = "off|optional|required", .reloadable = true, .offset = IN_TLS(client_certificate),
+     .help = "Whether clients are asked for a certificate. With optional one without is served and one with a bad "
+             "certificate is not. Checking one with ECDSA P-256 costs about as much CPU as three signatures of ours."},
+    {.section = "tls", .name = "ca", .type = OPTION_STRING, .default_text = "", .reloadable = true,
+     .offset = IN_TLS(ca),
+     .help = "PEM file with the CAs that sign client certificates, or a folder: every file in it that ends in .pem, .crt "
+             "or .0."},
+    {.section = "tls", .name = "crl", .type = OPTION_STRING, .default_text = "", .reloadable = true,
+     .offset = IN_TLS(crl),
+     .help = "PEM file with lists of revoked client certificates. A new list takes effect at a reload, for new "
+             "connections."},
+    {.section = "tls", .name = "identity", .type = OPTION_ENUM, .default_text = "cn", .choices = "cn|san",
+     .reloadable = true, .offset = IN_TLS(identity),
+     .help = "What names the owner of a client certificate: the common name of its subject, or its first alternative "
+             "name of type DNS, email or URI."},
+    {.section = "tls", .name = "session_tickets", .type = OPTION_BOOL, .default_text = "true",
+     .reloadable = true, .offset = IN_TLS(session_tickets),
+     .help = "Whether clients get a ticket to resume their session with. A resumed handshake needs no signature and no "
+             "certificates, which counts when everybody reconnects at once."},
+    {.section = "tls", .name = "parking", .type = OPTION_BOOL, .default_text = "true", .reloadable = true,
+     .offset = IN_TLS(parking),
+     .help = "Whether an idle connection keeps its keys alone instead of OpenSSL's objects and buffers. With false each "
+             "costs some 15 KB instead of 0.3 KB; for comparison, and should the record layer be suspected."},
+    {.section = "tls", .name = "debug_keylog", .type = OPTION_BOOL, .default_text = "false",
+     .reloadable = true, .offset = IN_TLS(debug_keylog),
+     .help = "Writes the secrets of every connection to the file that the environment variable SSLKEYLOGFILE names, so "
+             "that whoever has it can read the traffic. For debugging with other tools only; a warning is logged."},
+
     {.section = "listener", .name = "bind", .type = OPTION_STRING, .default_text = "127.0.0.1:1883",
      .offset = IN_LISTENER(bind), .check = check_address,
      .help = "Numeric address and port, [address]:port for IPv6. Port 0 takes any free port."},
+    {.section = "listener", .name = "tls", .type = OPTION_STRING, .default_text = "",
+     .offset = IN_LISTENER(tls),
+     .help = "Name of the tls section whose certificates and rules hold here. Empty: the listener speaks plaintext."},
+    {.section = "listener", .name = "max_handshakes", .type = OPTION_UINT, .default_text = "256", .min = 1,
+     .max = 100000, .unit = "handshakes per worker", .offset = IN_LISTENER(max_handshakes),
+     .help = "TLS handshakes that each worker has under way at once; more connections wait in the backlog. Each needs "
+             "OpenSSL's objects and buffers while it lasts, some tens of KB."},
+    {.section = "listener", .name = "handshake_timeout", .type = OPTION_DURATION, .default_text = "10s",
+     .min = 100, .max = 5 * MINUTE_MS, .unit = "ms", .offset = IN_LISTENER(handshake_timeout_ms),
+     .help = "A connection whose TLS handshake is not complete by then is closed."},
     {.section = "listener", .name = "backlog", .type = OPTION_UINT, .default_text = "4096", .min = 1,
      .max = 65535, .unit = "connections", .offset = IN_LISTENER(backlog),
      .help = "Connections per worker that the kernel completes before they are accepted. They cost kernel "
@@ -221,183 +341,20 @@ const struct option_section *options_sections(void) { return sections; }
 
 unsigned options_count(void) { return sizeof table / sizeof table[0] - 1; }
 
-/* Prints text in lines of at most `width` characters, each after a prefix. */
-static void print_wrapped(FILE *out, const char *prefix, size_t width, const char *text)
+const struct option_section *option_section_of(const struct option_row *row)
 {
-    while (*text) {
-        size_t len = strlen(text);
-        if (len > width) {
-            len = width;
-            while (len > 0 && text[len] != ' ')
-                len--;
-            if (len == 0)
-                len = strcspn(text, " ");
-        }
-        fprintf(out, "%s%.*s\n", prefix, (int)len, text);
-        text += len;
-        while (*text == ' ')
-            text++;
-    }
+    const struct option_section *s = sections;
+    while (strcmp(s->name, row->section) != 0)
+        s++;
+    return s;
 }
 
-/* Prints the words of `choices` ("a|b|c") as "a, b or c", each between two marks. */
-static void print_choices(FILE *out, const char *choices, const char *open, const char *close)
+void *config_item(const struct config *c, const struct option_section *s, unsigned number)
 {
-    for (const char *s = choices; *s;) {
-        size_t len = strcspn(s, "|");
-        const char *next = s + len + (s[len] == '|');
-        const char *between = s == choices ? "" : *next ? ", " : " or ";
-        fprintf(out, "%s%s%.*s%s", between, open, (int)len, s, close);
-        s = next;
-    }
+    return (char *)c + (s->max ? s->items + number * s->size : 0);
 }
 
-/* What kind of value it takes, in a word. */
-static const char *type_word(const struct option_row *row)
+unsigned *config_items(const struct config *c, const struct option_section *s)
 {
-    static const char *const word[] = {
-        [OPTION_UINT] = "number",  [OPTION_SIZE] = "size",     [OPTION_DURATION] = "duration",
-        [OPTION_BOOL] = "boolean", [OPTION_STRING] = "string", [OPTION_ENUM] = "word",
-    };
-    return row->choices ? "word" : word[row->type];
-}
-
-static bool is_number(const struct option_row *row)
-{
-    return row->type == OPTION_UINT || row->type == OPTION_SIZE || row->type == OPTION_DURATION;
-}
-
-/* One line of facts: values allowed, default, when a change takes effect. */
-static void print_facts(FILE *out, const struct option_row *row)
-{
-    if (is_number(row)) {
-        char min[32], max[32];
-        option_format_number(row, row->min, min, sizeof min);
-        option_format_number(row, row->max, max, sizeof max);
-        bool has_unit = row->type == OPTION_UINT || row->type == OPTION_SIZE;
-        fprintf(out, "From %s to %s%s%s.", min, max, has_unit ? " " : "", has_unit ? row->unit : "");
-    } else if (row->type == OPTION_BOOL) {
-        fprintf(out, "One of true or false.");
-    } else if (row->choices) {
-        fprintf(out, strchr(row->choices, '|') ? "One of " : "Only ");
-        print_choices(out, row->choices, "", "");
-        fprintf(out, ".");
-    } else {
-        fprintf(out, "A string.");
-    }
-    const char *quote = row->type == OPTION_STRING && !row->choices ? "\"" : "";
-    fprintf(out, " Default: %s%s%s. Changes take effect at %s.", quote, row->default_text, quote,
-            row->reloadable ? "reload" : "restart");
-}
-
-/* The option with its default, as a line of a file. */
-static void print_sample_option(FILE *out, const struct option_row *row, const char *indent)
-{
-    char prefix[16];
-    snprintf(prefix, sizeof prefix, "%s# ", indent);
-    print_wrapped(out, prefix, 100, row->help);
-    fprintf(out, "%s", prefix);
-    print_facts(out, row);
-    const char *quote = row->type == OPTION_STRING || row->type == OPTION_ENUM ? "\"" : "";
-    fprintf(out, "\n%s%s = %s%s%s\n", indent, row->name, quote, row->default_text, quote);
-}
-
-/* One section with all its options. */
-static void print_sample_section(FILE *out, const struct option_section *s)
-{
-    bool top = *s->name == '\0';
-    fprintf(out, "\n");
-    print_wrapped(out, "## ", 100, s->help);
-    if (!top)
-        fprintf(out, "%s%s{\n", s->name, strcmp(s->name, "listener") == 0 ? " \"clients\" " : " ");
-    bool first = !top;
-    for (const struct option_row *row = table; row->name; row++) {
-        if (strcmp(row->section, s->name) != 0)
-            continue;
-        fprintf(out, "%s", first ? "" : "\n");
-        print_sample_option(out, row, top ? "" : "    ");
-        first = false;
-    }
-    if (!top)
-        fprintf(out, "}\n");
-}
-
-void options_print_sample(FILE *out)
-{
-    fprintf(
-        out,
-        "# Configuration of the Holdfast push gateway: every option with its default, so that a line may be\n"
-        "# changed or left out. See holdfast.conf(5). `holdfast check -c FILE` says whether a file is "
-        "right.\n"
-        "#\n"
-        "# Sizes take the suffixes K, M and G (of 1024), durations need one of ms, s, m and h. Strings are\n"
-        "# quoted. A comment begins with #.\n");
-    for (const struct option_section *s = sections; s->name; s++)
-        print_sample_section(out, s);
-}
-
-/* Prints one word; none may be taken for a request or an escape. */
-static void print_mdoc_word(FILE *out, const char *word, size_t len, bool line_start)
-{
-    if (line_start && (*word == '.' || *word == '\''))
-        fprintf(out, "\\&");
-    for (size_t i = 0; i < len; i++) {
-        if (word[i] == '\\')
-            fprintf(out, "\\e");
-        else
-            fputc(word[i], out);
-    }
-}
-
-/* Prints prose as mdoc: each sentence begins a line, and no line is longer than mandoc likes. */
-static void print_mdoc_text(FILE *out, const char *text)
-{
-    size_t column = 0;
-    bool sentence_end = false;
-    while (*text) {
-        size_t len = strcspn(text, " ");
-        if (column > 0 && (sentence_end || column + 1 + len > 78)) {
-            fputc('\n', out);
-            column = 0;
-        } else if (column > 0) {
-            fputc(' ', out);
-            column++;
-        }
-        print_mdoc_word(out, text, len, column == 0);
-        column += len;
-        sentence_end = text[len - 1] == '.';
-        text += len + (text[len] == ' ');
-    }
-    fputc('\n', out);
-}
-
-static void print_mdoc_option(FILE *out, const struct option_row *row)
-{
-    fprintf(out, ".It Ic %s No = Ar %s\n", row->name, type_word(row));
-    print_mdoc_text(out, row->help);
-    char *facts = NULL;
-    size_t size = 0;
-    FILE *to = open_memstream(&facts, &size);
-    if (!to)
-        return;
-    print_facts(to, row);
-    if (fclose(to) == 0)
-        print_mdoc_text(out, facts);
-    free(facts);
-}
-
-void options_print_mdoc(FILE *out)
-{
-    for (const struct option_section *s = sections; s->name; s++) {
-        if (*s->name == '\0')
-            fprintf(out, ".Ss Top level\n");
-        else
-            fprintf(out, ".Ss Section %s\n", s->name);
-        print_mdoc_text(out, s->help);
-        fprintf(out, ".Bl -tag -width Ds\n");
-        for (const struct option_row *row = table; row->name; row++)
-            if (strcmp(row->section, s->name) == 0)
-                print_mdoc_option(out, row);
-        fprintf(out, ".El\n");
-    }
+    return (unsigned *)((char *)c + s->count);
 }

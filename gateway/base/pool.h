@@ -27,6 +27,9 @@ struct pool;
 struct pool *pool_new(const char *name, size_t record_size, uint32_t max);
 void pool_free(struct pool *p);
 
+/* The records hold keys: core dumps leave them out. Call it before the first pool_alloc(). */
+void pool_keep_secret(struct pool *p);
+
 /* The id of a zeroed record, or 0 when `max` records are in use or the system refuses memory. */
 uint32_t pool_alloc(struct pool *p) __attribute__((warn_unused_result));
 

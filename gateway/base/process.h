@@ -9,6 +9,7 @@
 
 #include "gateway/base/config.h"
 #include "gateway/base/counters.h"
+#include "gateway/base/ticket_seed.h"
 
 #define PROCESS_HUB 0xFFFFu
 
@@ -24,6 +25,10 @@ struct process_args {
     unsigned listen_fds;
     struct counters *counters; /* of all processes: workers by number, then the hub, then the supervisor */
     uint32_t max_connections;  /* worker: its share */
+    int tls_fd;                /* worker: the tls bundle in force (base/tls_bundle.h), or -1 */
+    int keylog_fd;             /* worker: where debug_keylog writes, or -1 */
+    struct ticket_seed
+        *ticket_seed; /* worker: of the period before the present one; to be copied, and wiped */
 };
 
 #endif

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-static const struct engine_ops *const engines[] = {&engine_memory};
+static const struct engine_ops *const engines[] = {&engine_memory, &engine_local};
 
 const struct engine_ops *engine_find(const char *name)
 {
@@ -14,4 +14,16 @@ const struct engine_ops *engine_find(const char *name)
         if (strcmp(engines[i]->name, name) == 0)
             return engines[i];
     return NULL;
+}
+
+const char *engine_result_text(enum engine_result r)
+{
+    static const char *const text[ENGINE_RESULTS] = {
+        [ENGINE_OK] = "kept",
+        [ENGINE_BUSY] = "too much waits for the disk",
+        [ENGINE_FULL] = "the data file has reached its limit",
+        [ENGINE_NO_SPACE] = "the disk is full",
+        [ENGINE_FAILED] = "the data file cannot be written",
+    };
+    return text[r];
 }

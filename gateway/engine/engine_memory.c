@@ -1,184 +1,47 @@
 /*
- * The engine that keeps nothing: sequence numbers and the registry of client ids live in this process. The
- * hub feeds it with the workers' claims and asks it who serves a client; when the hub restarts, the workers
- * replay their claims into an empty one.
- *
- * The registry holds one record of 20 bytes per client, plus 4 bytes of its hash index:
- *
- *      hash 8 | link 4 | worker 13 bits, claim 51 bits
- *
- * It does not hold the client id, which would cost more than all the rest. A client is known by the keyed
- * 64-bit hash of its id: the key is drawn at start and never leaves the gateway, so nobody can choose ids
- * that collide, and among ten million clients a collision by chance has a probability of 3 in a million. If
- * it happens, the later claim replaces the other client's in the registry; a worker compares the real id
- * before it ends or describes a session, so the wrong client is never disconnected nor shown. The one that
- * was replaced keeps its connection and every message; only the API does not find it until it reconnects.
+ * The engine that keeps nothing beyond its process: the same tables and the same rules as engine_local, in
+ * memory, for tests and for those who need no more. A commit is done when the call returns and is told by the
+ * next poll(). Nobody but this process can read it.
  */
-#include "gateway/engine/engine.h"
-
-#include <stdlib.h>
+#include <stdio.h>
 
 #include "gateway/base/check.h"
-#include "gateway/base/clock.h"
-#include "gateway/base/hash.h"
-#include "gateway/base/hash_index.h"
-#include "gateway/base/pool.h"
-#include "gateway/base/xmalloc.h"
+#include "gateway/engine/reader.h"
+#include "gateway/engine/store.h"
 
-#define WORKER_BITS 13
-#define NUMBER_BITS 51
-_Static_assert(ENGINE_MAX_WORKERS <= 1u << WORKER_BITS, "a worker number fits");
-_Static_assert(ENGINE_MAX_CLAIM == ((uint64_t)1 << NUMBER_BITS) - 1, "a claim number fits");
-
-/* The lower bits of a sequence number: 1,024 of them per millisecond since the epoch. */
-#define SEQ_MS_BITS 10
-
-struct registry_record {
-    uint64_t hash;
-    uint32_t link;  /* the hash index's chain */
-    uint64_t claim; /* worker << NUMBER_BITS | number */
-} __attribute__((packed));
-_Static_assert(sizeof(struct registry_record) == 20, "the registry costs 24 bytes per client");
-
-struct engine {
-    uint64_t seq;
-    struct pool *clients;
-    struct hash_index *by_hash;
-};
-
-/* The record with this id; packed, so its members are read and written through it only. */
-static struct registry_record *record_at(const struct engine *e, uint32_t id)
+static struct engine *memory_open_store(const struct engine_settings *s, char *why)
 {
-    return pool_at(e->clients, id);
-}
-
-static uint64_t pack(struct engine_claim c)
-{
-    CHECK(c.worker < ENGINE_MAX_WORKERS && c.number <= ENGINE_MAX_CLAIM);
-    return (uint64_t)c.worker << NUMBER_BITS | c.number;
-}
-
-static struct engine_claim unpack(uint64_t packed)
-{
-    return (struct engine_claim){.worker = (uint16_t)(packed >> NUMBER_BITS),
-                                 .number = packed & ENGINE_MAX_CLAIM};
-}
-
-/* The index's view of a record. Its link is 4-byte aligned: records are 20 bytes in a page-aligned pool. */
-static uint32_t *link_of(void *ctx, uint32_t id)
-{
-    char *record = pool_at(((struct engine *)ctx)->clients, id);
-    return (uint32_t *)(void *)(record + offsetof(struct registry_record, link));
-}
-
-static uint64_t hash_of(void *ctx, uint32_t id) { return record_at(ctx, id)->hash; }
-
-/* The key is the hash itself. */
-static bool hash_equals(void *ctx, uint32_t id, const void *key, size_t len)
-{
-    (void)len;
-    return record_at(ctx, id)->hash == *(const uint64_t *)key;
-}
-
-static const struct hash_index_ops index_ops = {.link = link_of, .hash = hash_of, .equals = hash_equals};
-
-static struct engine *memory_open(const char *data_dir, uint32_t max_clients)
-{
-    (void)data_dir;
-    struct engine *e = xcalloc(1, sizeof *e);
-    e->seq = clock_wall_ms() << SEQ_MS_BITS;
-    e->clients = pool_new("registry", sizeof(struct registry_record), max_clients);
-    e->by_hash = hash_index_new(&index_ops, e, max_clients);
+    struct engine_settings here = *s;
+    (void)why;
+    here.sync = ENGINE_SYNC_ALWAYS;
+    struct engine *e = store_new(&here, kv_memory_open(s->max_file_bytes), false, -1);
+    CHECK(e); /* memory does not fail */
     return e;
 }
 
-static void memory_close(struct engine *e)
+static struct engine *memory_open(const char *data_dir, uint32_t max_clients)
 {
-    hash_index_free(e->by_hash);
-    pool_free(e->clients);
-    free(e);
+    struct engine_settings s = ENGINE_SETTINGS_DEFAULT;
+    char why[ENGINE_WHY_MAX];
+    s.data_dir = data_dir;
+    s.max_clients = max_clients;
+    return memory_open_store(&s, why);
 }
 
-/* Counts up from the millisecond of the start, so a hub that was restarted is ahead of its predecessor unless
- * that gave out more than a million numbers in every second of its life, or the wall clock was set back. */
-static uint64_t memory_next_seq(struct engine *e)
+static struct engine_reader *memory_reader_open(struct engine *e, const char *data_dir, char *why)
 {
-    e->seq++;
-    CHECK(e->seq < (uint64_t)1 << 53);
-    return e->seq;
+    (void)data_dir;
+    if (e)
+        return reader_new(store_kv(e), false, why);
+    snprintf(why, ENGINE_WHY_MAX, "the engine \"memory\" can be read by its own process only");
+    return NULL;
 }
-
-/* The record of a client, or 0; *hash is its key. */
-static uint32_t find_record(const struct engine *e, const char *client_id, size_t len, uint64_t *hash)
-{
-    *hash = hash_bytes(client_id, len);
-    return hash_index_find(e->by_hash, *hash, hash, sizeof *hash);
-}
-
-static bool memory_claim(struct engine *e, const char *client_id, size_t len, struct engine_claim mine,
-                         struct engine_claim *other)
-{
-    uint64_t hash;
-    uint32_t id = find_record(e, client_id, len, &hash);
-    *other = (struct engine_claim){.worker = ENGINE_NO_WORKER};
-    if (id) {
-        *other = unpack(record_at(e, id)->claim);
-        if (other->worker != mine.worker && other->number > mine.number)
-            return false;
-        record_at(e, id)->claim = pack(mine);
-        return true;
-    }
-    id = pool_alloc(e->clients);
-    if (!id)
-        return true;
-    record_at(e, id)->hash = hash;
-    record_at(e, id)->claim = pack(mine);
-    hash_index_insert(e->by_hash, hash, id);
-    return true;
-}
-
-/* Takes a record out of the index and gives it back. */
-static void forget(struct engine *e, uint32_t id)
-{
-    hash_index_remove(e->by_hash, record_at(e, id)->hash, id);
-    pool_release(e->clients, id);
-}
-
-static void memory_release(struct engine *e, const char *client_id, size_t len, struct engine_claim mine)
-{
-    uint64_t hash;
-    uint32_t id = find_record(e, client_id, len, &hash);
-    if (id && record_at(e, id)->claim == pack(mine))
-        forget(e, id);
-}
-
-static bool memory_find(struct engine *e, const char *client_id, size_t len, struct engine_claim *out)
-{
-    uint64_t hash;
-    uint32_t id = find_record(e, client_id, len, &hash);
-    if (!id)
-        return false;
-    *out = unpack(record_at(e, id)->claim);
-    return true;
-}
-
-static void memory_forget_worker(struct engine *e, uint16_t worker)
-{
-    for (uint32_t id = pool_next(e->clients, 0); id; id = pool_next(e->clients, id))
-        if (unpack(record_at(e, id)->claim).worker == worker)
-            forget(e, id);
-}
-
-static uint32_t memory_count(const struct engine *e) { return hash_index_count(e->by_hash); }
 
 const struct engine_ops engine_memory = {
     .name = "memory",
     .open = memory_open,
-    .close = memory_close,
-    .next_seq = memory_next_seq,
-    .claim = memory_claim,
-    .release = memory_release,
-    .find = memory_find,
-    .forget_worker = memory_forget_worker,
-    .count = memory_count,
+    .open_store = memory_open_store,
+    .reader_open = memory_reader_open,
+    STORE_OPS,
+    READER_OPS,
 };

@@ -118,6 +118,12 @@ static json_t *text_json(const char *data, size_t len)
     return s ? s : json_null();
 }
 
+/* A text, or null where there is none. */
+static json_t *text_or_null(const struct ipc_bytes *text)
+{
+    return text->len ? text_json(text->data, text->len) : json_null();
+}
+
 /* The parts between newlines. */
 static json_t *lines_json(const struct ipc_bytes *text)
 {
@@ -167,6 +173,8 @@ static json_t *client_json(const struct hub_query *q, const struct ipc_message *
     json_object_set_new(doc, "output_bytes", json_integer((json_int_t)f[7].num));
     json_object_set_new(doc, "address", text_json(f[8].bytes.data, f[8].bytes.len));
     json_object_set_new(doc, "listener", text_json(f[9].bytes.data, f[9].bytes.len));
+    json_object_set_new(doc, "tls", text_or_null(&f[11].bytes));
+    json_object_set_new(doc, "identity", text_or_null(&f[12].bytes));
     return doc;
 }
 

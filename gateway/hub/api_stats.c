@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "gateway/base/check.h"
+#include "gateway/hub/certificates.h"
 #include "gateway/hub/http_api.h"
 #include "gateway/hub/hub_internal.h"
 #include "gateway/hub/metrics.h"
@@ -19,6 +20,7 @@ void api_metrics(struct http_call *call)
     struct evbuffer *body = evbuffer_new();
     CHECK(body);
     metrics_write(call->hub->args, body);
+    certificates_write(call->hub->certificates, body);
     http_reply_buffer(call->req, 200, METRICS_CONTENT_TYPE, body);
     evbuffer_free(body);
 }

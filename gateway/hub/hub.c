@@ -1,8 +1,8 @@
 /*
  * The hub process: makes the event loop, the engine, the workers' channels and the HTTP API, and ends them.
- * The supervisor feeds it over the control channel (CHANNEL for each worker, STOP); when that ends, so does
- * the hub, since nobody would restart it. It holds no client connection and no topic: a hub that dies costs
- * the registry, which the workers replay, and nothing else.
+ * The supervisor feeds it over the control channel (CHANNEL for each worker, CERTIFICATE, STOP); when that
+ * ends, so does the hub, since nobody would restart it. It holds no client connection and no topic: a hub
+ * that dies costs the registry, which the workers replay, and nothing else.
  */
 #include "gateway/hub/hub.h"
 
@@ -17,6 +17,7 @@
 #include "gateway/base/heap.h"
 #include "gateway/base/log.h"
 #include "gateway/base/xmalloc.h"
+#include "gateway/hub/certificates.h"
 #include "gateway/hub/http_api.h"
 #include "gateway/hub/hub_internal.h"
 #include "gateway/ipc/ipc_packet.h"
@@ -83,6 +84,8 @@ static void control_cb(evutil_socket_t fd, short what, void *arg)
             close(got_fd);
         if (m.type == IPC_STOP)
             begin_stop(h);
+        else if (m.type == IPC_CERTIFICATE)
+            certificates_take(h->certificates, &m);
     }
     if (got == 0) {
         LOG(orphan_event);
@@ -156,6 +159,7 @@ static bool build(struct hub *h, const struct process_args *args)
     for (unsigned i = 0; i < args->workers; i++)
         h->worker[i] = (struct hub_worker){.hub = h, .number = (uint16_t)i};
     h->uncounted = args->workers;
+    h->certificates = certificates_new();
     LIST_INIT(&h->queries);
     h->control = make_event(h, args->control_fd, EV_READ | EV_PERSIST, control_cb);
     h->tick = make_event(h, -1, EV_PERSIST, tick_cb);
@@ -176,6 +180,7 @@ static void tear_down(struct hub *h)
         if (events[i])
             event_free(events[i]);
     free(h->worker);
+    certificates_free(h->certificates);
     if (h->engine)
         h->engine_ops->close(h->engine);
     if (h->base)

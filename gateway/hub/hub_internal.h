@@ -15,6 +15,7 @@
 #include "gateway/engine/engine.h"
 #include "gateway/ipc/ipc_channel.h"
 
+struct certificates;
 struct event;
 struct event_base;
 struct hub;
@@ -46,6 +47,7 @@ struct hub {
     bool stopping;
     struct event *control, *tick, *stop_timer;
     struct http_api *api;
+    struct certificates *certificates;
     LIST_HEAD(, hub_query) queries;
     uint32_t queries_open, last_query;
 };

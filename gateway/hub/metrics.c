@@ -29,6 +29,9 @@ static const unsigned char counted_by[COUNTER_COUNT] = {
     [COUNTER_HTTP_REQUESTS] = KIND_HUB,
     [COUNTER_HTTP_ERRORS] = KIND_HUB,
     [COUNTER_RESTARTS] = KIND_SUPERVISOR,
+    [COUNTER_RELOADS] = KIND_SUPERVISOR,
+    [COUNTER_RELOAD_FAILURES] = KIND_SUPERVISOR,
+    [COUNTER_GENERATION] = KIND_SUPERVISOR,
 };
 
 /* One process's page, found by its place in the array. */

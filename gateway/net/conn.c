@@ -9,6 +9,8 @@
 #include "gateway/net/conn.h"
 
 #include <errno.h>
+#include <openssl/ssl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -23,6 +25,7 @@
 static enum counter state_gauge(enum conn_state state)
 {
     static const enum counter gauge[] = {[CONN_FREE] = COUNTER_COUNT,
+                                         [CONN_HANDSHAKE] = COUNTER_HANDSHAKES,
                                          [CONN_PARKED] = COUNTER_PARKED,
                                          [CONN_ACTIVE] = COUNTER_ACTIVE,
                                          [CONN_DOOMED] = COUNTER_COUNT};
@@ -65,14 +68,45 @@ static void drain_before_goodbye(struct net *n, const struct conn *c)
             return;
 }
 
+/* Ends TLS in good order, unless the peer cannot hear it or something waits to be sent before. */
+static void say_goodbye(struct net *n, uint32_t id)
+{
+    const struct conn *c = conn_at(n, id);
+    unsigned char out[TLS_SMALL_MAX];
+    if (!c->tls || c->reason == CLOSE_PEER_RESET || c->reason == CLOSE_SOCKET_ERROR || net_pending(n, id))
+        return;
+    size_t len = sealing_goodbye(n, c, out, sizeof out);
+    if (len && send(c->fd, out, len, MSG_NOSIGNAL) == (ssize_t)len)
+        counter_add(COUNTER_BYTES_OUT, len);
+}
+
+/* Frees what TLS has of a connection. */
+static void tls_finish(struct net *n, struct conn *c, uint32_t id)
+{
+    sealing_end(n, c);
+    counter_sub(COUNTER_TLS_CONNECTIONS, (c->flags & CONN_OVER_TLS) != 0);
+    if (c->flags & CONN_NAMED) {
+        uint32_t *name = (uint32_t *)(void *)n->tls.name_of.base + id;
+        strpool_release(n->tls.names, *name);
+        *name = 0;
+    }
+}
+
 /* Ends a doomed connection for good. */
 static void conn_finish(struct net *n, uint32_t id)
 {
     struct conn *c = conn_at(n, id);
     enum close_reason reason = c->reason;
-    n->handler->closed(n->ctx, id, reason);
-    if (c->active)
+    if (c->flags & CONN_OPENED)
+        n->handler->closed(n->ctx, id, reason);
+    if (c->active && c->flags & CONN_OPENED)
+        active_flush(n, id);
+    say_goodbye(n, id);
+    if (c->active && c->flags & CONN_OPENED)
         active_end(n, id);
+    else if (c->active)
+        handshake_end(n, id);
+    tls_finish(n, c, id);
     if (close_reason_is_error(reason))
         drain_before_goodbye(n, c);
     close(c->fd); /* also takes it out of the parking set */
@@ -117,6 +151,13 @@ void net_free(struct net *n)
 {
     CHECK(pool_count(n->conns) == 0);
     parking_stop(n);
+    sealing_free(n);
+    pool_free(n->tls.handshakes);
+    free(n->tls.out);
+    if (n->tls.names) {
+        strpool_free(n->tls.names);
+        region_free(&n->tls.name_of);
+    }
     event_free(n->reap_event);
     free(n->doomed);
     free(n->read_buffer);
@@ -132,6 +173,39 @@ static uint32_t make_room(struct net *n)
     return n->handler->is_full && n->handler->is_full(n->ctx) ? 0 : pool_alloc(n->conns);
 }
 
+void net_set_tls(struct net *n, unsigned listener, const struct net_tls *tls)
+{
+    CHECK(listener < CONFIG_MAX_LISTENERS);
+    n->listener[listener].tls = *tls;
+    if (tls->context && !n->tls.crypto)
+        sealing_setup(n);
+}
+
+bool net_may_accept(const struct net *n, unsigned listener)
+{
+    const struct net_listener *l = &n->listener[listener];
+    return !l->tls.context || l->handshakes < l->tls.max_handshakes;
+}
+
+void net_on_room(struct net *n, unsigned listener, void (*room)(void *arg), void *arg)
+{
+    n->listener[listener].room = room;
+    n->listener[listener].room_arg = arg;
+}
+
+/* Puts a new connection where it begins: in the parking set, and with TLS into its handshake. */
+static bool admit(struct net *n, uint32_t id)
+{
+    struct conn *c = conn_at(n, id);
+    bool tls = n->listener[c->listener].tls.context != NULL;
+    if (!parking_add(n, id))
+        return false;
+    if (tls && !handshake_begin(n, id))
+        return false;
+    conn_set_state(c, tls ? CONN_HANDSHAKE : CONN_PARKED);
+    return true;
+}
+
 uint32_t net_adopt(struct net *n, int fd, unsigned listener)
 {
     uint32_t id = make_room(n);
@@ -145,16 +219,18 @@ uint32_t net_adopt(struct net *n, int fd, unsigned listener)
     c->listener = (uint8_t)listener;
     c->heard = (uint32_t)clock_ms();
     c->since = (uint32_t)(clock_ms() / 1000);
-    if (!parking_add(n, id)) {
+    if (!admit(n, id)) {
         counter_add(COUNTER_REFUSED_BUSY, 1);
         close(fd);
         pool_release(n->conns, id);
         return 0;
     }
-    conn_set_state(c, CONN_PARKED);
     counter_add(COUNTER_ACCEPTED, 1);
     counter_add(COUNTER_CONNECTIONS, 1);
-    n->handler->opened(n->ctx, id);
+    if (c->state == CONN_PARKED) {
+        c->flags = CONN_OPENED;
+        n->handler->opened(n->ctx, id);
+    }
     return id;
 }
 
@@ -173,7 +249,7 @@ uint32_t net_next(const struct net *n, uint32_t after)
  * One send() to a parked connection. Returns the bytes taken, or -1 when the connection has failed and is
  * doomed now.
  */
-static ssize_t send_parked(struct net *n, uint32_t id, const void *data, size_t len)
+ssize_t conn_send_raw(struct net *n, uint32_t id, const void *data, size_t len)
 {
     ssize_t sent = send(conn_at(n, id)->fd, data, len, MSG_NOSIGNAL);
     if (sent > 0) {
@@ -186,9 +262,56 @@ static ssize_t send_parked(struct net *n, uint32_t id, const void *data, size_t 
     return -1;
 }
 
+/*
+ * Seals the next part of what a parked connection is to get, and sends it. Returns how much of the content
+ * that was, or 0: the connection is doomed now, or (`*blocked`) active, with the part in its output.
+ */
+static size_t send_part(struct net *n, uint32_t id, const unsigned char *data, size_t len, bool *blocked)
+{
+    size_t part = len < NET_SEAL_AT_ONCE ? len : NET_SEAL_AT_ONCE;
+    size_t sealed = sealing_seal(n, conn_at(n, id), data, part, n->tls.sealed, n->tls.sealed_room);
+    if (!sealed) {
+        if (!sealing_is_refused(n, conn_at(n, id)))
+            net_close(n, id, CLOSE_TLS_BAD_RECORD);
+        return 0;
+    }
+    ssize_t sent = conn_send_raw(n, id, n->tls.sealed, sealed);
+    if (sent < 0)
+        return 0;
+    if ((size_t)sent < sealed) {
+        if (!active_begin(n, id, NULL))
+            return 0;
+        *blocked = true;
+        active_put_raw(n, id, n->tls.sealed + sent, sealed - (size_t)sent);
+    }
+    return part;
+}
+
+/*
+ * Sends to a parked connection as much as its socket takes. Returns how much of the content has been dealt
+ * with: all of it, or less and the connection is active now; -1 when it is doomed.
+ */
+static ssize_t send_parked(struct net *n, uint32_t id, const void *data, size_t len)
+{
+    const struct conn *c = conn_at(n, id);
+    size_t done = 0;
+    bool blocked = false;
+    if (!c->tls) {
+        ssize_t sent = conn_send_raw(n, id, data, len);
+        return sent < 0 || (size_t)sent == len || active_begin(n, id, NULL) ? sent : -1;
+    }
+    while (done < len && !blocked) {
+        size_t part = send_part(n, id, (const unsigned char *)data + done, len - done, &blocked);
+        if (!part)
+            return -1;
+        done += part;
+    }
+    return (ssize_t)done;
+}
+
 enum send_result net_send(struct net *n, uint32_t id, const void *data, size_t len)
 {
-    struct conn *c = conn_at(n, id);
+    const struct conn *c = conn_at(n, id);
     if (c->state == CONN_ACTIVE)
         return active_send(n, id, data, len);
     if (c->state != CONN_PARKED)
@@ -196,16 +319,14 @@ enum send_result net_send(struct net *n, uint32_t id, const void *data, size_t l
     ssize_t sent = send_parked(n, id, data, len);
     if (sent < 0)
         return SEND_GONE;
-    if ((size_t)sent == len)
+    if (c->state == CONN_PARKED)
         return SEND_DONE;
-    if (!active_begin(n, id, NULL, 0, 0))
-        return SEND_GONE;
-    return active_send(n, id, (const char *)data + sent, len - (size_t)sent);
+    return active_send_rest(n, id, (const char *)data + sent, len - (size_t)sent);
 }
 
 enum send_result net_send_frame(struct net *n, uint32_t id, struct frame *f)
 {
-    struct conn *c = conn_at(n, id);
+    const struct conn *c = conn_at(n, id);
     if (c->state == CONN_ACTIVE)
         return active_send_frame(n, id, f, 0);
     if (c->state != CONN_PARKED)
@@ -213,10 +334,8 @@ enum send_result net_send_frame(struct net *n, uint32_t id, struct frame *f)
     ssize_t sent = send_parked(n, id, f->data, f->len);
     if (sent < 0)
         return SEND_GONE;
-    if ((size_t)sent == f->len)
+    if (c->state == CONN_PARKED)
         return SEND_DONE;
-    if (!active_begin(n, id, NULL, 0, 0))
-        return SEND_GONE;
     counter_add(COUNTER_DELIVERIES_BLOCKED, 1);
     return active_send_frame(n, id, f, (size_t)sent);
 }
@@ -237,4 +356,34 @@ void net_close(struct net *n, uint32_t id, enum close_reason reason)
         event_add(n->reap_event, &now);
     c->reason = (uint8_t)reason;
     conn_set_state(c, CONN_DOOMED);
+}
+
+void net_second(struct net *n)
+{
+    if (!n->tls.crypto)
+        return;
+    handshake_sweep(n, clock_ms());
+    if (n->tls.used)
+        tls_crypto_forget(n->tls.crypto);
+    n->tls.used = false;
+}
+
+const char *net_tls_text(const struct net *n, uint32_t id, char *out)
+{
+    const struct conn *c = conn_at(n, id);
+    const SSL *ssl = c->active && c->flags & CONN_OPENED ? active_at(n, c)->ssl : NULL;
+    out[0] = '\0';
+    if (c->tls)
+        snprintf(out, NET_TLS_TEXT, "%s", sealing_text(c));
+    else if (ssl)
+        snprintf(out, NET_TLS_TEXT, "%s %s (not parked)", SSL_get_version(ssl), SSL_get_cipher_name(ssl));
+    return out;
+}
+
+const char *net_identity(const struct net *n, uint32_t id, size_t *len)
+{
+    *len = 0;
+    if (!(conn_at(n, id)->flags & CONN_NAMED))
+        return "";
+    return strpool_get(n->tls.names, ((const uint32_t *)(const void *)n->tls.name_of.base)[id], len);
 }

@@ -1,14 +1,18 @@
 /*
  * Connections of a worker: parked or active, and how bytes get in and out of them.
  *
- *      accept ──> PARKED <──────────────┐
- *                   │ partial packet,   │ all drained
- *                   │ output blocked    │
- *                   └────> ACTIVE ──────┘
- *                   │         │
- *                   └──> DOOMED ──> gone
+ *      accept ──(TLS)──> HANDSHAKE
+ *         │                  │ done
+ *         └───────> PARKED <─┴────────────┐
+ *                     │ partial packet,   │ all drained
+ *                     │ output blocked    │
+ *                     └────> ACTIVE ──────┘
+ *                     │         │
+ *                     └──> DOOMED ──> gone
  *
- * parked: this record and the descriptor in the parking epoll set, nothing else
+ * handshake: OpenSSL speaks with the peer; the upper layer does not know the connection yet
+ *
+ * parked: this record, with TLS the keys, and the descriptor in the parking epoll set, nothing else
  *
  * active: also a bufferevent and a queue of frames
  *
@@ -30,10 +34,10 @@
 struct event_base;
 struct net;
 
-enum conn_state { CONN_FREE, CONN_PARKED, CONN_ACTIVE, CONN_DOOMED };
+enum conn_state { CONN_FREE, CONN_HANDSHAKE, CONN_PARKED, CONN_ACTIVE, CONN_DOOMED };
 
 /*
- * 40 bytes per connection. No pointers, no peer address (getpeername() knows it), no timer, no event.
+ * 44 bytes per connection. No pointers, no peer address (getpeername() knows it), no timer, no event.
  */
 struct conn {
     int32_t fd;
@@ -42,18 +46,19 @@ struct conn {
     uint8_t listener;   /* index of the listener it came by */
     uint8_t reason;     /* enum close_reason once doomed */
     uint32_t owner;     /* session id, or 0 */
-    uint32_t active;    /* id of its struct active while active, else 0 */
+    uint32_t active;    /* id of its struct active while active, of its handshake during that, else 0 */
+    uint32_t tls;       /* names its keys (sealing.c); 0: none, because it is plaintext or OpenSSL has them */
     uint32_t heard;     /* clock_ms() of the last complete packet (or the accept), lower 32 bits: 49 days are
                            enough for a keepalive */
     uint32_t since;     /* clock_ms() / 1000 of the accept: how long it lasted, in the log and the API */
     uint16_t keepalive; /* seconds as agreed on; 0: none */
-    uint16_t unused;
+    uint16_t flags;     /* CONN_ bits; net's */
     struct wheel_link wheel; /* the worker's timing wheel */
 };
-_Static_assert(sizeof(struct conn) == 40, "what every idle connection pays");
+_Static_assert(sizeof(struct conn) == 44, "what every idle connection pays");
 
 struct conn_handler {
-    /* Accepted; nothing read yet. */
+    /* Accepted, and the TLS handshake is done if there is one; nothing read yet. */
     void (*opened)(void *ctx, uint32_t id);
     /*
      * len bytes have come. Returns how many of them, from the start, are done with; they are lost afterwards.
@@ -64,8 +69,8 @@ struct conn_handler {
     /* Asked before each accept: whether no more may be let in, because others (other workers) hold what is
      * left. NULL: never. */
     bool (*is_full)(void *ctx);
-    /* It ends; the descriptor is still open, nothing can be sent any more. Called once, outside all other
-     * callbacks. */
+    /* It ends; the descriptor is still open, nothing can be sent any more. Called once for each that was
+     * opened, outside all other callbacks. */
     void (*closed)(void *ctx, uint32_t id, enum close_reason reason);
 };
 
@@ -81,13 +86,28 @@ struct net *net_new(struct event_base *base, const struct net_settings *s, const
 /* All connections must be gone. */
 void net_free(struct net *n);
 
+/* What connections of a listener speak; see tls_context.h. The context is the caller's, and may be replaced:
+ * the handshakes under way go on with the one they began with. */
+struct tls_context;
+struct net_tls {
+    struct tls_context *context; /* NULL: plaintext */
+    uint32_t max_handshakes;     /* at once */
+    uint32_t handshake_timeout_ms;
+};
+void net_set_tls(struct net *n, unsigned listener, const struct net_tls *tls);
+
+/* Whether this listener may accept now, or has max_handshakes under way. When it may again, `room` is called.
+ */
+bool net_may_accept(const struct net *n, unsigned listener);
+void net_on_room(struct net *n, unsigned listener, void (*room)(void *arg), void *arg);
+
 /* Takes over an accepted, non-blocking socket. 0: no room (the socket is closed, and counted). */
 uint32_t net_adopt(struct net *n, int fd, unsigned listener);
 
 /* The record of a live or doomed connection; valid until the end of the turn in which it closes. */
 struct conn *net_conn(const struct net *n, uint32_t id);
 uint32_t net_count(const struct net *n);
-/* The lowest id above `after` (0 starts) of an open connection, or 0. */
+/* The lowest id above `after` (0 starts) of a connection that is not doomed, or 0. */
 uint32_t net_next(const struct net *n, uint32_t after);
 
 enum send_result { SEND_DONE, SEND_QUEUED, SEND_DROPPED, SEND_GONE };
@@ -117,5 +137,16 @@ size_t net_pending(const struct net *n, uint32_t id);
  * bytes trickling in do not hold memory for ever. Walks the active connections only.
  */
 void net_sweep(struct net *n, uint64_t before_ms);
+
+/* About once a second: ends handshakes that are too slow, and forgets keys that are not in use. */
+void net_second(struct net *n);
+
+#define NET_TLS_TEXT 64
+/* "TLSv1.3 TLS_AES_128_GCM_SHA256" with " (not parked)" behind it where OpenSSL still serves it; "" for
+ * plaintext. Returns out. */
+const char *net_tls_text(const struct net *n, uint32_t id, char *out);
+
+/* Who the client certificate says the peer is; "": nobody. Valid until the connection ends. */
+const char *net_identity(const struct net *n, uint32_t id, size_t *len);
 
 #endif

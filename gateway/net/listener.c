@@ -2,8 +2,9 @@
  * One listening socket of a worker.
  *
  * Takes a bounded number of connections per turn of the loop, so that a reconnect storm does not keep
- * heartbeats waiting; the rest stays in the kernel's backlog. When descriptors or memory run out, accepting
- * pauses for a moment and existing connections are left alone.
+ * heartbeats waiting, and none while as many TLS handshakes are under way as may be; the rest stays in the
+ * kernel's backlog. When descriptors or memory run out, accepting pauses for a moment and existing
+ * connections are left alone.
  */
 #include "gateway/net/listener.h"
 
@@ -66,6 +67,10 @@ static void accept_cb(evutil_socket_t fd, short what, void *arg)
     struct listener *l = CHECK_CAST(arg, struct listener, LISTENER_MAGIC);
     clock_update();
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+        if (!net_may_accept(l->net, l->index)) {
+            event_del(l->readable); /* until a handshake has ended: room_cb() */
+            return;
+        }
         int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (client >= 0) {
             if (!net_adopt(l->net, client, l->index))
@@ -79,6 +84,14 @@ static void accept_cb(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+/* A handshake has ended: there is room for another. */
+static void room_cb(void *arg)
+{
+    struct listener *l = CHECK_CAST(arg, struct listener, LISTENER_MAGIC);
+    if (!event_pending(l->resume, EV_TIMEOUT, NULL))
+        event_add(l->readable, NULL);
+}
+
 struct listener *listener_new(struct event_base *base, struct net *n, int fd, unsigned index)
 {
     struct listener *l = xcalloc(1, sizeof *l);
@@ -90,11 +103,13 @@ struct listener *listener_new(struct event_base *base, struct net *n, int fd, un
     l->readable = event_new(base, fd, EV_READ | EV_PERSIST, accept_cb, l);
     l->resume = evtimer_new(base, resume_cb, l);
     CHECK(l->readable && l->resume && event_add(l->readable, NULL) == 0);
+    net_on_room(n, index, room_cb, l);
     return l;
 }
 
 void listener_free(struct listener *l)
 {
+    net_on_room(l->net, l->index, NULL, NULL);
     event_free(l->readable);
     event_free(l->resume);
     close(l->fd);

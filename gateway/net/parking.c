@@ -14,6 +14,9 @@
  * came together with bytes (EPOLLRDHUP, EPOLLHUP or EPOLLERR beside EPOLLIN). An end that comes later is a
  * new event inside and an edge outside.
  *
+ * Handshakes are served from here too, because they begin with a readable socket; what OpenSSL computes is
+ * bounded per turn, and who has to wait is simply still readable in the next one.
+ *
  * A turn ends after NET_TURN_US. A batch that was begun is always finished: the kernel hands the same
  * connections out in the same order next time, and those at the end would starve.
  */
@@ -27,10 +30,59 @@
 #include "gateway/base/counters.h"
 #include "gateway/net/conn_internal.h"
 
+/* What the handler left of a parked connection's input: an incomplete packet, or record, makes it active. */
+static void keep_rest(struct net *n, uint32_t id, const struct left_over *l)
+{
+    const struct conn *c = conn_at(n, id);
+    if (c->state == CONN_ACTIVE) /* its output blocked meanwhile */
+        active_prefill(n, id, l);
+    else if (c->state == CONN_PARKED)
+        active_begin(n, id, l);
+}
+
+/* Input of a parked connection with keys: opens what is whole, and lets the handler answer. */
+static bool sealed_input(struct net *n, uint32_t id, unsigned char *data, size_t len)
+{
+    const struct conn *c = conn_at(n, id);
+    struct sealing_input in;
+    size_t need = 0, used = 0;
+    sealing_open(n, c, data, len, &in);
+    if (in.len)
+        used = n->handler->input(n->ctx, id, in.data, in.len, &need);
+    if (c->state == CONN_DOOMED)
+        return true;
+    if (in.end != TLS_MORE || in.alert != TLS_ALERT_NONE)
+        sealing_settle(n, id, &in);
+    if (used == in.len && !in.rest_len)
+        return true;
+    struct left_over l = {.plain = in.data + used,
+                          .plain_len = in.len - used,
+                          .need = need,
+                          .sealed = in.rest,
+                          .sealed_len = in.rest_len,
+                          .sealed_need = in.need};
+    keep_rest(n, id, &l);
+    return false;
+}
+
+bool parking_input(struct net *n, uint32_t id, unsigned char *data, size_t len)
+{
+    const struct conn *c = conn_at(n, id);
+    size_t need = 0;
+    if (c->tls)
+        return sealed_input(n, id, data, len);
+    size_t used = n->handler->input(n->ctx, id, data, len, &need);
+    if (used == len || c->state == CONN_DOOMED)
+        return true;
+    struct left_over l = {.plain = data + used, .plain_len = len - used, .need = need};
+    keep_rest(n, id, &l);
+    return false;
+}
+
 /* Reads once from a parked connection and lets the handler answer. True: there may be more to read. */
 static bool parked_readable(struct net *n, uint32_t id)
 {
-    struct conn *c = conn_at(n, id);
+    const struct conn *c = conn_at(n, id);
     ssize_t got = recv(c->fd, n->read_buffer, NET_READ_BUFFER, 0);
     if (got <= 0) {
         if (got == 0)
@@ -40,27 +92,26 @@ static bool parked_readable(struct net *n, uint32_t id)
         return false;
     }
     counter_add(COUNTER_BYTES_IN, (uint64_t)got);
-    size_t need = 0, len = (size_t)got;
-    size_t used = n->handler->input(n->ctx, id, n->read_buffer, len, &need);
-    if (used == len || c->state == CONN_DOOMED)
-        return len == NET_READ_BUFFER;
-    if (c->state == CONN_ACTIVE) /* its output blocked meanwhile */
-        active_prefill(n, id, n->read_buffer + used, len - used, need);
-    else
-        active_begin(n, id, n->read_buffer + used, len - used, need);
-    return false;
+    return parking_input(n, id, n->read_buffer, (size_t)got) && got == NET_READ_BUFFER;
 }
+
+bool parking_handshakes_done(const struct net *n) { return n->tls.spent_us >= NET_HANDSHAKE_US; }
 
 /* Serves a batch of ready connections. True: some of them must be looked at again. */
 static bool serve_batch(struct net *n, const struct epoll_event *ready, int count)
 {
     bool again = false;
     for (int i = 0; i < count; i++) {
-        if (conn_at(n, ready[i].data.u32)->state != CONN_PARKED)
+        uint32_t id = ready[i].data.u32;
+        enum conn_state state = conn_at(n, id)->state;
+        if (state == CONN_PARKED)
+            again |= parked_readable(n, id);
+        else if (state == CONN_HANDSHAKE)
+            again |= parking_handshakes_done(n) || handshake_ready(n, id, ready[i].events);
+        else
             continue;
-        again |= parked_readable(n, ready[i].data.u32);
-        again |=
-            (ready[i].events & ~(uint32_t)EPOLLIN) != 0; /* behind the bytes that were read waits the end */
+        /* Behind the bytes that were read may wait the end. */
+        again |= (ready[i].events & ~(uint32_t)(EPOLLIN | EPOLLOUT)) != 0;
     }
     return again;
 }
@@ -77,6 +128,7 @@ static void parking_cb(evutil_socket_t fd, short what, void *arg)
     int count = epoll_wait(n->parking_fd, ready, NET_PARKING_BATCH, 0);
     uint64_t end_us = clock_us() + NET_TURN_US;
     clock_update();
+    n->tls.spent_us = 0;
     for (unsigned served = 0; count > 0; served += NET_PARKING_BATCH) {
         again |= serve_batch(n, ready, count);
         if (count < NET_PARKING_BATCH)

@@ -118,14 +118,21 @@ static void accept_connect(struct sessions *s, uint32_t conn, const struct mqtt_
     mqtt_send(s, conn, p->level, &answer);
 }
 
-static void log_connected(const struct sessions *s, const struct conn *c, const struct mqtt_bytes *client_id)
+static void log_connected(const struct sessions *s, uint32_t conn, const struct mqtt_bytes *client_id)
 {
+    const struct conn *c = net_conn(s->net, conn);
     char peer[SOCKETS_ADDRESS_TEXT];
-    if (log_wants(&log_client_connected))
-        LOG(log_client_connected, LOG_BYTES("client", client_id->data, client_id->len),
-            LOG_U64("mqtt", c->protocol), LOG_U64("keepalive", c->keepalive),
-            LOG_STR("address", sockets_peer_text(c->fd, peer)),
-            LOG_STR("listener", s->config->listener[c->listener].name));
+    size_t identity_len;
+    const char *identity = net_identity(s->net, conn, &identity_len);
+    if (!log_wants(&log_client_connected))
+        return;
+    struct log_field fields[] = {LOG_BYTES("client", client_id->data, client_id->len),
+                                 LOG_U64("mqtt", c->protocol),
+                                 LOG_U64("keepalive", c->keepalive),
+                                 LOG_STR("address", sockets_peer_text(c->fd, peer)),
+                                 LOG_STR("listener", s->config->listener[c->listener].name),
+                                 LOG_BYTES("identity", identity, identity_len)};
+    log_write(&log_client_connected, fields, sizeof fields / sizeof fields[0] - (identity_len == 0));
 }
 
 /* Ends the session that has this client id now, if there is one ([MQTT-3.1.4-3]). */
@@ -161,6 +168,6 @@ void handle_connect(struct sessions *s, uint32_t conn)
     c->keepalive = agreed_keepalive(s, p->keepalive_s);
     heartbeat_connect(s, conn);
     counter_add(p->level == MQTT_V5 ? COUNTER_CONNECTED_V5 : COUNTER_CONNECTED_V3, 1);
-    log_connected(s, c, &p->client_id);
+    log_connected(s, conn, &p->client_id);
     accept_connect(s, conn, p, &assigned);
 }

@@ -254,4 +254,5 @@ void sessions_second(struct sessions *s)
     counter_set(COUNTER_TOPICS, topic_tree_topics(s->tree));
     if (clock_ms() > s->config->packet_timeout_ms)
         net_sweep(s->net, clock_ms() - s->config->packet_timeout_ms);
+    net_second(s->net);
 }

@@ -93,6 +93,21 @@ static void reset_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* In the child: closes what is not for it. */
+static void keep_own(struct process_args *args)
+{
+    int keep[CONFIG_MAX_LISTENERS + 3];
+    unsigned n = args->listen_fds;
+    CHECK(n <= CONFIG_MAX_LISTENERS);
+    memcpy(keep, args->listen_fd, sizeof *keep * n);
+    keep[n++] = args->control_fd;
+    if (args->tls_fd >= 0)
+        keep[n++] = args->tls_fd;
+    if (args->keylog_fd >= 0)
+        keep[n++] = args->keylog_fd;
+    keep_only(keep, n);
+}
+
 /* In the child: from a copy of the supervisor to a process of its own kind. Never returns. */
 static _Noreturn void become(const struct child *ch, const struct child_setup *setup,
                              struct process_args *args)
@@ -105,13 +120,11 @@ static _Noreturn void become(const struct child *ch, const struct child_setup *s
     else
         snprintf(title, sizeof title, "hf-worker-%u", (unsigned)ch->number);
     prctl(PR_SET_NAME, title);
+    if (ch->number == PROCESS_HUB)
+        explicit_bzero(setup->ticket_seed, sizeof *setup->ticket_seed); /* our copy of the page */
     reset_signals();
 
-    int keep[CONFIG_MAX_LISTENERS + 1];
-    CHECK(args->listen_fds <= CONFIG_MAX_LISTENERS);
-    memcpy(keep, args->listen_fd, sizeof *keep * args->listen_fds);
-    keep[args->listen_fds] = args->control_fd;
-    keep_only(keep, args->listen_fds + 1);
+    keep_own(args);
 
     log_setup((enum log_level)setup->log_level, setup->log_json, name);
     counters_attach(&setup->counters[ch->number == PROCESS_HUB ? setup->workers : ch->number]);
@@ -143,6 +156,7 @@ int child_fork(struct child *ch, const struct child_setup *setup, const int *lis
     int control[2] = {-1, -1};
     if (ipc_packet_pair(control) != 0)
         return fork_failed(ch, control);
+    bool worker = ch->number != PROCESS_HUB;
     struct process_args args = {
         .config = setup->config,
         .workers = setup->workers,
@@ -153,6 +167,9 @@ int child_fork(struct child *ch, const struct child_setup *setup, const int *lis
         .listen_fds = listen_fds,
         .counters = setup->counters,
         .max_connections = setup->max_connections,
+        .tls_fd = worker ? setup->tls_fd : -1,
+        .keylog_fd = worker ? setup->keylog_fd : -1,
+        .ticket_seed = worker ? setup->ticket_seed : NULL,
     };
     pid_t pid = fork();
     if (pid < 0)

@@ -34,6 +34,8 @@ struct child {
     uint64_t restart_ms; /* DOWN: when to fork */
     bool late;           /* STARTING for too long, and that has been logged */
     bool unconnected;    /* worker: its channel to the hub could not be handed over yet */
+    uint32_t reload_told,
+        reload_done; /* worker: numbers of the TLS settings it was given last, and answered */
 };
 
 /* What all children are given alike. */
@@ -45,6 +47,9 @@ struct child_setup {
     int log_level; /* enum log_level */
     unsigned workers;
     uint32_t max_connections; /* a worker's share */
+    int tls_fd;               /* the tls bundle in force */
+    int keylog_fd;            /* for debug_keylog, or -1 */
+    struct ticket_seed *ticket_seed;
 };
 
 /* A child that is due at once. */

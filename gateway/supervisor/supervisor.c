@@ -1,7 +1,8 @@
 /*
- * The supervisor process: one array of children (the workers by number, then the hub), one signalfd, one
- * ppoll(). Signals and the children's control channels feed it; it forks, connects, restarts and stops. It
- * reads nothing from the network, allocates nothing after the start, and kills nothing that it did not fork.
+ * The supervisor process: one array of children (the workers by number, then the hub), one signalfd, the
+ * control socket of commands, one ppoll(). Signals, the children's control channels and commands feed it; it
+ * forks, connects, restarts, reloads (reload.c) and stops. It reads nothing from the network and kills
+ * nothing that it did not fork.
  *
  * Whenever a process has been forked it is connected to its live counterparts: a stream socket pair per hub
  * and worker, one end to each over their control channels. A CHANNEL for the same worker replaces the old
@@ -16,10 +17,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "config.h"
@@ -31,10 +34,13 @@
 #include "gateway/base/options.h"
 #include "gateway/base/xmalloc.h"
 #include "gateway/ipc/ipc_packet.h"
+#include "gateway/net/tls_context.h"
 #include "gateway/supervisor/child.h"
+#include "gateway/supervisor/control.h"
 #include "gateway/supervisor/limits.h"
 #include "gateway/supervisor/listen_sockets.h"
 #include "gateway/supervisor/privileges.h"
+#include "gateway/supervisor/reload.h"
 
 #ifdef HAVE_SYSTEMD
 #include <systemd/sd-daemon.h>
@@ -56,7 +62,7 @@ LOG_EVENT(ev_connect_failed, "connect_failed", LOG_LEVEL_WARNING);
 LOG_EVENT(ev_control, "control_channel_failed", LOG_LEVEL_ERROR);
 LOG_EVENT(ev_stopping, "stopping", LOG_LEVEL_NOTICE);
 LOG_EVENT(ev_kill, "killing", LOG_LEVEL_WARNING);
-LOG_EVENT(ev_reload, "reload_unsupported", LOG_LEVEL_WARNING);
+LOG_EVENT(ev_reload, "reloading", LOG_LEVEL_INFO);
 LOG_EVENT(ev_stopped, "stopped", LOG_LEVEL_NOTICE);
 
 /* The order of the whole: it only ever goes forward. */
@@ -69,15 +75,19 @@ enum phase {
 };
 
 struct supervisor {
-    const struct config *config;
+    struct config *config;
+    const struct config_source *source;
     struct child_setup setup;
     struct account account;
     struct listen_sockets sockets;
     unsigned workers, children;
     struct child *child; /* [workers] is the hub */
-    struct pollfd *poll; /* one per child, then the signalfd */
+    struct pollfd *poll; /* one per child, then the signalfd, then those of the control socket */
     int signal_fd;
     int token_fd; /* api.token_file, or -1 */
+    struct control control;
+    struct reload reload;
+    struct ticket_seed *seed; /* of the period before the present one, in a page of its own */
     enum phase phase;
     uint64_t deadline_ms; /* stopping: when to kill */
     int exit_status;
@@ -134,18 +144,89 @@ static void connect_worker(struct supervisor *s, struct child *worker)
         LOG(ev_connect_failed, LOG_STR("child", child_name(worker)), LOG_STR("error", strerror(errno)));
 }
 
+/* The number of the period of ticket keys before the present one. */
+static uint64_t last_period(const struct supervisor *s)
+{
+    uint64_t period = clock_ms() / s->config->ticket_rotation_ms;
+    return period > 0 ? period - 1 : 0;
+}
+
+/* Steps the secret of the ticket keys when that is due, so that who takes it cannot open older tickets. */
+static void step_seed(struct supervisor *s)
+{
+    if (s->seed->period >= last_period(s))
+        return;
+    tls_context_setup();
+    ticket_seed_advance(s->seed, last_period(s));
+}
+
+/* Forks a child. 0, or -1 when that failed. */
+static int fork_child(struct supervisor *s, struct child *ch, const int *fds, unsigned n)
+{
+    step_seed(s);
+    s->setup.tls_fd = s->reload.credentials.bundle_fd;
+    s->setup.keylog_fd = s->reload.keylog_fd;
+    if (child_fork(ch, &s->setup, fds, n) != 0)
+        return -1;
+    reload_forked(&s->reload, ch);
+    return 0;
+}
+
 /* Starts a child that is due and connects it. */
 static void start_child(struct supervisor *s, struct child *ch)
 {
     if (ch->number == PROCESS_HUB) {
         const int fds[] = {s->sockets.api_fd, s->token_fd};
-        if (child_fork(ch, &s->setup, fds, s->token_fd >= 0 ? 2 : 1) == 0)
+        if (fork_child(s, ch, fds, s->token_fd >= 0 ? 2 : 1) == 0)
             for (unsigned i = 0; i < s->workers; i++)
                 connect_worker(s, &s->child[i]);
         return;
     }
-    if (child_fork(ch, &s->setup, listen_sockets_of(&s->sockets, ch->number), s->sockets.listeners) == 0)
+    if (fork_child(s, ch, listen_sockets_of(&s->sockets, ch->number), s->sockets.listeners) == 0)
         connect_worker(s, ch);
+}
+
+/* ---- reloading ---- */
+
+/* Tells the service manager that a reload begins, as it wants to be told: with its clock's time. */
+static void notify_reloading(void)
+{
+    struct timespec now;
+    char state[64];
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    unsigned long long us = (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000;
+    snprintf(state, sizeof state, "RELOADING=1\nMONOTONIC_USEC=%llu", us);
+    notify_manager(state);
+}
+
+/* Begins a reload if one is wanted and none is under way. */
+static void begin_reload(struct supervisor *s)
+{
+    if (!s->reload.wanted || s->reload.under_way || s->phase != PHASE_RUNNING)
+        return;
+    LOG(ev_reload, LOG_STR("config", s->source->file ? s->source->file : "embedded defaults"));
+    notify_reloading();
+    control_begin(&s->control);
+    reload_begin(&s->reload);
+}
+
+/* Goes on with reloads; when one ends, that is told, and the next one begins if it has been asked for. */
+static void tend_reload(struct supervisor *s)
+{
+    begin_reload(s);
+    while (reload_advance(&s->reload, s->child, s->workers)) {
+        control_end(&s->control, !s->reload.failed, s->reload.text);
+        notify_manager("READY=1");
+        begin_reload(s);
+    }
+}
+
+/* Nobody waits any longer for a reload. */
+static void abandon_reload(struct supervisor *s)
+{
+    control_begin(&s->control);
+    control_end(&s->control, false, "the gateway stops\n");
+    s->reload.wanted = s->reload.under_way = false;
 }
 
 /* ---- stopping ---- */
@@ -157,6 +238,7 @@ static void begin_stop(struct supervisor *s, const char *why)
         return;
     LOG(ev_stopping, LOG_STR("reason", why));
     notify_manager("STOPPING=1\nSTATUS=Saying goodbye to clients");
+    abandon_reload(s);
     s->phase = PHASE_STOPPING_WORKERS;
     s->deadline_ms = clock_ms() + s->config->shutdown_timeout_ms;
     listen_sockets_close(&s->sockets);
@@ -249,6 +331,9 @@ static void read_control(struct supervisor *s, struct child *ch)
         close(fd);
     if (r > 0 && m.type == IPC_READY) {
         child_is_ready(s, ch);
+    } else if (r > 0 && m.type == IPC_TLS_DONE) {
+        reload_answered(&s->reload, ch, (uint32_t)m.field[0].num, m.field[1].bytes.data,
+                        m.field[1].bytes.len);
     } else if (r == 0 || (r < 0 && errno == ECONNRESET)) {
         close(ch->control_fd); /* it is about to exit: SIGCHLD tells the rest */
         ch->control_fd = -1;
@@ -301,7 +386,7 @@ static void take_signal(struct supervisor *s)
     if (info.ssi_signo == SIGCHLD) {
         reap(s);
     } else if (info.ssi_signo == SIGHUP) {
-        LOG(ev_reload, LOG_STR("reason", "reload is not supported yet"));
+        s->reload.wanted = true;
     } else if (!stopping(s)) {
         begin_stop(s, sigabbrev_np((int)info.ssi_signo));
     } else {
@@ -335,7 +420,9 @@ static uint64_t next_due(const struct supervisor *s)
 {
     if (stopping(s))
         return s->deadline_ms;
-    uint64_t due = NEVER;
+    uint64_t due = reload_due(&s->reload, s->child, s->workers);
+    if (s->config->tls_sections > 0)
+        due = earlier(due, (s->seed->period + 2) * s->config->ticket_rotation_ms);
     for (unsigned i = 0; i < s->children; i++) {
         const struct child *ch = &s->child[i];
         if (ch->state == CHILD_DOWN)
@@ -354,10 +441,11 @@ static void wait_for_events(struct supervisor *s)
     for (unsigned i = 0; i < s->children; i++)
         s->poll[i] = (struct pollfd){.fd = s->child[i].control_fd, .events = POLLIN};
     s->poll[s->children] = (struct pollfd){.fd = s->signal_fd, .events = POLLIN};
+    control_fill(&s->control, &s->poll[s->children + 1]);
     uint64_t due = next_due(s);
     uint64_t left = due > clock_ms() ? due - clock_ms() : 0;
     struct timespec ts = {.tv_sec = (time_t)(left / 1000), .tv_nsec = (long)(left % 1000) * 1000000};
-    int n = ppoll(s->poll, s->children + 1, due == NEVER ? NULL : &ts, NULL);
+    int n = ppoll(s->poll, s->children + 1 + CONTROL_POLLS, due == NEVER ? NULL : &ts, NULL);
     CHECK(n >= 0 || errno == EINTR || errno == ENOMEM);
     clock_update();
     if (n <= 0)
@@ -365,6 +453,11 @@ static void wait_for_events(struct supervisor *s)
     for (unsigned i = 0; i < s->children; i++)
         if (s->poll[i].revents != 0 && s->child[i].control_fd == s->poll[i].fd)
             read_control(s, &s->child[i]);
+    if (control_read(&s->control, &s->poll[s->children + 1])) {
+        s->reload.wanted = true;
+        if (stopping(s))
+            abandon_reload(s);
+    }
     if (s->poll[s->children].revents != 0)
         take_signal(s);
 }
@@ -374,8 +467,12 @@ static void supervise(struct supervisor *s)
 {
     start_child(s, hub_of(s));
     while (s->phase != PHASE_DONE) {
-        if (!stopping(s))
+        if (!stopping(s)) {
             tend_children(s);
+            tend_reload(s);
+            if (s->config->tls_sections > 0)
+                step_seed(s);
+        }
         counters_publish();
         wait_for_events(s);
         advance_stop(s);
@@ -436,10 +533,10 @@ static int open_signals(struct supervisor *s)
     return s->signal_fd < 0 ? -1 : 0;
 }
 
-/* Account, data directory, sockets, signals: everything that may fail before anybody is forked. */
+/* Account, data directory, TLS files, sockets, signals: everything that may fail before anybody is forked. */
 static int prepare(struct supervisor *s, char *error, size_t error_size)
 {
-    const struct config *c = s->config;
+    struct config *c = s->config;
     if (account_find(c->user, &s->account, error, error_size) != 0)
         return -1;
     if (geteuid() == 0 && !s->account.drop)
@@ -447,6 +544,9 @@ static int prepare(struct supervisor *s, char *error, size_t error_size)
     if (geteuid() != 0 && *c->user != '\0')
         LOG(ev_user_ignored, LOG_STR("user", c->user), LOG_STR("reason", "not started as root"));
     if (account_make_dir(&s->account, c->data_dir, error, error_size) != 0)
+        return -1;
+    if (control_open(&s->control, c->data_dir, error, error_size) != 0 ||
+        reload_start(&s->reload, c, s->source, error, error_size) != 0)
         return -1;
     if (listen_sockets_open(&s->sockets, c, s->workers, error, error_size) != 0)
         return -1;
@@ -461,8 +561,18 @@ static int prepare(struct supervisor *s, char *error, size_t error_size)
     return 0;
 }
 
+/* A page that core dumps leave out, for the secret behind the ticket keys. */
+static struct ticket_seed *new_seed(void)
+{
+    void *p =
+        mmap(NULL, sizeof(struct ticket_seed), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(p != MAP_FAILED);
+    madvise(p, sizeof(struct ticket_seed), MADV_DONTDUMP);
+    return p;
+}
+
 /* Sizes everything by the number of workers. */
-static void set_up(struct supervisor *s, const struct config *config)
+static void set_up(struct supervisor *s, struct config *config, const struct config_source *source)
 {
     open_standard_fds();
     uint64_t nofile = raise_nofile();
@@ -473,9 +583,17 @@ static void set_up(struct supervisor *s, const struct config *config)
     clock_update();
 
     unsigned workers = limits_workers(config, nofile);
-    *s = (struct supervisor){
-        .config = config, .workers = workers, .children = workers + 1, .signal_fd = -1, .token_fd = -1};
+    *s = (struct supervisor){.config = config,
+                             .source = source,
+                             .workers = workers,
+                             .children = workers + 1,
+                             .signal_fd = -1,
+                             .token_fd = -1,
+                             .seed = new_seed()};
     s->sockets.api_fd = -1;
+    control_init(&s->control);
+    s->reload = (struct reload){.keylog_fd = -1, .credentials = {.bundle_fd = -1}};
+    ticket_seed_init(s->seed, last_period(s));
     s->setup = (struct child_setup){
         .config = config,
         .counters = counters_map(workers + 2),
@@ -484,22 +602,23 @@ static void set_up(struct supervisor *s, const struct config *config)
         .log_level = level,
         .workers = workers,
         .max_connections = limits_connections_per_worker(config, nofile),
+        .ticket_seed = s->seed,
     };
     counters_attach(&s->setup.counters[workers + 1]);
     hash_init();
     s->child = xcalloc(s->children, sizeof *s->child);
-    s->poll = xcalloc(s->children + 1, sizeof *s->poll);
+    s->poll = xcalloc(s->children + 1 + CONTROL_POLLS, sizeof *s->poll);
     for (unsigned i = 0; i < s->children; i++)
         child_init(&s->child[i], i == workers ? PROCESS_HUB : (uint16_t)i);
     warn_about_limit(s, nofile);
 }
 
 /* Starts, supervises, and stops everything. */
-int supervisor_run(const struct config *config)
+int supervisor_run(struct config *config, const struct config_source *source)
 {
     struct supervisor s;
     char error[512];
-    set_up(&s, config);
+    set_up(&s, config, source);
     if (prepare(&s, error, sizeof error) == 0) {
         supervise(&s);
         LOG(ev_stopped, LOG_I64("status", s.exit_status));
@@ -508,6 +627,10 @@ int supervisor_run(const struct config *config)
         s.exit_status = EXIT_FAILURE;
     }
     listen_sockets_close(&s.sockets);
+    control_close(&s.control);
+    reload_free(&s.reload);
+    explicit_bzero(s.seed, sizeof *s.seed);
+    munmap(s.seed, sizeof *s.seed);
     if (s.signal_fd >= 0)
         close(s.signal_fd);
     if (s.token_fd >= 0)

@@ -1,15 +1,18 @@
 /*
- * `holdfast check`: reads a configuration as `holdfast run` would, prints every option with the value that is
- * in force, and below it, as comments, which processes would be started on this machine. The output is itself
- * a configuration. It asks the supervisor's own arithmetic and opens no socket, so an address that is taken
- * shows only at the start.
+ * `holdfast check`: reads a configuration and the TLS files it names as `holdfast run` would, prints every
+ * option with the value that is in force, and below it, as comments, which processes would be started on this
+ * machine and which certificates each listener would serve. The output is itself a configuration. It asks the
+ * supervisor's own code and opens no socket, so an address that is taken shows only at the start.
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "gateway/base/options.h"
+#include "gateway/supervisor/credentials.h"
 #include "gateway/supervisor/limits.h"
 #include "gateway/supervisor/privileges.h"
 #include "gateway/tools/commands.h"
@@ -47,11 +50,27 @@ static void print_workers(const struct config *c, FILE *out)
                 c->max_connections, possible);
 }
 
-static void print_addresses(const struct config *c, FILE *out)
+/* The certificates of one tls section. */
+static void print_certificates(const struct credentials *cr, const char *tls, FILE *out)
 {
-    for (unsigned i = 0; i < c->listeners; i++)
-        fprintf(out, "# listener %s: MQTT on %s, one socket per worker\n", c->listener[i].name,
-                c->listener[i].bind);
+    for (unsigned i = 0; i < cr->certificates; i++) {
+        char line[1024];
+        if (strcmp(cr->certificate[i].tls, tls) != 0)
+            continue;
+        certificate_line(&cr->certificate[i], time(NULL), line, sizeof line);
+        fprintf(out, "#   %s\n", line);
+    }
+}
+
+static void print_addresses(const struct config *c, const struct credentials *cr, FILE *out)
+{
+    for (unsigned i = 0; i < c->listeners; i++) {
+        const struct config_listener *l = &c->listener[i];
+        fprintf(out, "# listener %s: MQTT%s on %s, one socket per worker\n", l->name,
+                *l->tls ? " over TLS" : "", l->bind);
+        if (*l->tls)
+            print_certificates(cr, l->tls, out);
+    }
     fprintf(out, "# api: HTTP on %s, %s\n", c->api_bind,
             *c->api_token_file ? "with a bearer token" : "without a token, for this machine only");
 }
@@ -69,7 +88,7 @@ static void print_account(const struct config *c, const struct account *a, FILE 
 }
 
 /* Prints the whole; false if the account that it needs does not exist. */
-static bool print_plan(const struct config *c, FILE *out)
+static bool print_plan(const struct config *c, const struct credentials *cr, FILE *out)
 {
     struct account account;
     char error[256];
@@ -80,7 +99,7 @@ static bool print_plan(const struct config *c, FILE *out)
     config_print(c, out);
     fprintf(out, "\n# What would run:\n# 1 supervisor, 1 hub\n");
     print_workers(c, out);
-    print_addresses(c, out);
+    print_addresses(c, cr, out);
     print_account(c, &account, out);
     return fflush(out) == 0;
 }
@@ -98,7 +117,10 @@ int cmd_check(int argc, char **argv)
     struct config c;
     if (config_load(&c, file, stderr) != 0)
         return 1;
-    bool good = print_plan(&c, stdout);
+    struct credentials cr;
+    bool good = credentials_make(&cr, &c, stderr) == 0 && print_plan(&c, &cr, stdout);
+    if (good)
+        credentials_free(&cr);
     config_free(&c);
     return good ? 0 : 1;
 }

@@ -11,6 +11,10 @@
 /* check [-c FILE]: validates the file, or the embedded defaults, and prints what would run. */
 int cmd_check(int argc, char **argv);
 
+/* reload [-c FILE] [-d DIR]: makes the gateway that runs on a data directory reload, and prints the outcome.
+ */
+int cmd_reload(int argc, char **argv);
+
 /* options --sample | --mdoc: prints the sample configuration or the OPTIONS part of holdfast.conf(5). */
 int cmd_options(int argc, char **argv);
 

@@ -55,7 +55,7 @@ class Answer:
 
 
 class Gateway:
-    """One running gateway: `mqtt` and `api` are its addresses, `lines` what it has logged."""
+    """One running gateway: `mqtt`, `secure` (with TLS) and `api` are its addresses, `lines` what it has logged."""
 
     def __init__(self, folder, config="", workers=1, listener="", mqtt="", api="", top="", env=None, args=None,
                  listeners=None, api_bind="127.0.0.1:0", log_format="text", log_level="info", program=None):
@@ -118,6 +118,7 @@ api {{ bind = "{api_bind}" {api} }}
             host, port = event["address"].rsplit(":", 1)
             self.listening[event["listener"]] = (host.strip("[]"), int(port))
         self.mqtt = next((a for n, a in self.listening.items() if n != "api"), None)
+        self.secure = self.listening.get("secure")
         self.api = self.listening["api"]
         self.url = f"http://{self.api[0]}:{self.api[1]}"
         return self
@@ -340,6 +341,38 @@ def start(folder, request):
 def gateway(start):
     """A gateway with one worker and the defaults."""
     return start()
+
+
+@pytest.fixture(scope="session")
+def certs(tmp_path_factory):
+    """Folder of certificates, see tests/certs/make.sh. Keys are for this account alone."""
+    path = tmp_path_factory.mktemp("certs")
+    subprocess.run([ROOT / "tests/certs/make.sh", path], check=True)
+    return path
+
+
+def tls_section(certs, more="", name="main", serve=("ecdsa", "rsa")):
+    """Text of a tls section that serves some of the certificates."""
+    def files(suffix):
+        return ", ".join(f'"{certs}/{one}.{suffix}"' for one in serve)
+    return f'tls "{name}" {{ certificate = {{{files("pem")}}}  key = {{{files("key")}}}  {more} }}\n'
+
+
+@pytest.fixture
+def start_tls(start, certs):
+    """A function that starts a gateway with two listeners, "clients" in plaintext and "secure" with TLS. `tls` is more
+    for its section, `serve` its certificates, `more` further sections."""
+    def start_one(tls="", serve=("ecdsa", "rsa"), listener="", more="", **options):
+        listeners = 'listener "clients" { bind = "127.0.0.1:0" }\n' \
+                    f'listener "secure" {{ bind = "127.0.0.1:0"  tls = "main"  {listener} }}\n'
+        return start(listeners=listeners + tls_section(certs, tls, serve=serve) + more, **options)
+    return start_one
+
+
+@pytest.fixture
+def tls_gateway(start_tls):
+    """A gateway with one worker, the defaults and TLS."""
+    return start_tls()
 
 
 @pytest.hookimpl(hookwrapper=True)

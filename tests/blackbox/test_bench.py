@@ -14,6 +14,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BENCH = os.environ.get("HOLDFAST_BENCH", str(ROOT / "build/test/holdfast-bench"))
 HOLDFAST = os.environ.get("HOLDFAST", str(ROOT / "build/test/holdfast"))
 SCENARIOS = ROOT / "gateway/tools/bench/scenarios"
+GATEWAY_TLS = f"{HOLDFAST} run -c {{file:{ROOT}/tests/bench/holdfast-tls.conf}}"
+UNPARKED_TLS = f"{HOLDFAST} run -c {{file:{ROOT}/tests/bench/holdfast-tls-unparked.conf}}"
 GATEWAY = f"holdfast=cmd:{HOLDFAST} run -c {{file:{ROOT}/tests/bench/holdfast.conf}}"
 CLIENTS = 200
 BROADCASTS = 5
@@ -97,6 +99,84 @@ def test_slow_clients_do_not_take_anything_from_the_others(tmp_path):
     assert metrics["slow.wanted"] == metrics["slow.received"] == 40 * (CLIENTS - slow)
     assert metrics["slow.complete"] == CLIENTS - slow
     assert metrics["slow.incomplete"] == 0
+
+
+def test_the_kinds_run_over_tls(tmp_path):
+    """Every kind that the floors can do, with either version and kind of key, several processes and few places."""
+    floors = ("floor-tls,tls13", "old=floor-tls,tls12,rsa")
+    for name, options in (("connect", ("handshakes=3", "per_process=70")), ("idle", ()),
+                          ("broadcast", ("payload_2=40000",)), ("heartbeat", ("heartbeat_rate=2000",)),
+                          ("slow", ("slow=5",)), ("storm", ("storm=150", "tickets=1"))):
+        for metrics in scenario(tmp_path, name, *options, targets=floors).values():
+            healthy(metrics, CLIENTS - 5 if name == "slow" else CLIENTS)
+            for key in metrics:
+                if key.endswith(".wanted"):
+                    other = key.replace("wanted", "answered" if name == "heartbeat" else "received")
+                    assert metrics[key] == metrics[other] > 0, key
+
+
+@pytest.mark.parametrize("version", ["tls13", "tls12"])
+def test_handshakes_are_counted_full_and_resumed(tmp_path, version):
+    told = scenario(tmp_path, "handshake", targets=("floor", f"floor-tls,{version}"))
+    metrics = told["floor-tls"]
+    for kind in ("full", "resumed"):
+        assert metrics[f"handshake.{kind}.done"] == CLIENTS
+        assert metrics[f"handshake.{kind}.failed"] == 0
+        assert metrics[f"handshake.{kind}.cpu"] > 0
+        assert metrics[f"handshake.{kind}.latency.max"] >= metrics[f"handshake.{kind}.latency.p50"] > 0
+    assert metrics["handshake.resumed.offered"] == CLIENTS
+    assert metrics["handshake.resumed.refused"] == 0
+    assert metrics["handshake.resumed.share"] == 100
+    assert told["floor"]["handshake.full.done"] == CLIENTS
+    assert told["floor"]["handshake.resumed.done"] is None
+
+
+def test_a_storm_apart_tells_the_heartbeats_of_the_others(tmp_path):
+    metrics = scenario(tmp_path, "storm-apart", "storm=150", "keepalive_s=1", targets=("floor-tls",))["floor-tls"]
+    healthy(metrics)
+    assert metrics["storm.back"] == 150
+    assert metrics["calm.heartbeat.latency.p99"] > 0
+    assert metrics["heartbeat.sent"] - metrics["heartbeat.answered"] in range(0, 51)
+
+
+def test_a_certificate_of_ones_own_is_verified_when_there_is_a_ca(tmp_path):
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
+                    "2", "-subj", "/CN=here", "-addext", "subjectAltName=DNS:here.example", "-keyout", key, "-out",
+                    certificate], check=True, capture_output=True)
+    args = ["run", str(SCENARIOS / "connect.conf"), "--connections", "5", "--certificate", certificate, "--key", key]
+    bench(*args, "--target", f"floor-tls,ca={certificate},name=here.example")
+    for wrong in (f"floor-tls,ca={certificate},name=there.example", f"floor-tls,rsa,ca={certificate}"):
+        assert "certificate verify failed" in bench(*args, "--target", wrong, status=1).stderr
+    bench(*args, "--target", f"other=cmd,tls13:{BENCH} floor-tls --port {{tls_port}} --certificate {{certificate}} "
+                             "--key {key}")
+
+
+def test_the_reports_compare_with_the_tls_floor(tmp_path):
+    report, page = tmp_path / "report.json", tmp_path / "report.html"
+    other = f"{BENCH} floor-tls --port {{tls_port}} --certificate {{certificate}} --key {{key}}"
+    done = bench("run", str(SCENARIOS / "handshake.conf"), "--connections", "40", "--json", str(report), "--html",
+                 str(page), "--target", "floor", "--target", "floor-tls", "--target", f"new=cmd,tls13:{other}",
+                 "--target", f"old=cmd,tls12:{other}")
+    targets = {t["name"]: t["metrics"]["handshake.full.cpu"]
+               for t in json.loads(report.read_text())["scenarios"][0]["targets"]}
+    assert targets["new"]["ratio"] > 1 and targets["new"]["ratio_tls"] > 0
+    assert targets["old"]["ratio"] > 1 and targets["old"]["ratio_tls"] is None
+    assert "TLSv1.3 TLS_AES_128_GCM_SHA256, certificate with 256 bit EC key" in done.stdout
+    assert " x floor-tls" in page.read_text()
+
+
+@pytest.mark.parametrize("command", [GATEWAY_TLS, UNPARKED_TLS], ids=["parked", "unparked"])
+@pytest.mark.parametrize("version", ["tls13", "tls12"])
+def test_the_gateway_over_tls(tmp_path, command, version):
+    target = f"holdfast=cmd,{version}:{command}"
+    metrics = scenario(tmp_path, "broadcast", "payload_2=60000", targets=(target,))["holdfast"]
+    healthy(metrics)
+    for size in (64, 60000):
+        assert metrics[f"broadcast.{size}.wanted"] == metrics[f"broadcast.{size}.received"] == CLIENTS * BROADCASTS
+    metrics = scenario(tmp_path, "handshake", targets=(target,))["holdfast"]
+    assert metrics["handshake.full.done"] == metrics["handshake.resumed.done"] == CLIENTS
+    assert metrics["handshake.resumed.refused"] == 0
 
 
 def test_a_running_server_is_watched_by_its_pid(tmp_path):
@@ -237,12 +317,13 @@ def test_hold_tells_time_rate_processes_and_latency(tmp_path):
     assert "own_topic.subscribed" not in metrics
 
 
-@pytest.mark.parametrize("args", ["--help", "-h", "help", "run --help", "run -h", "floor --help"])
+@pytest.mark.parametrize("args", ["--help", "-h", "help", "run --help", "run -h", "floor --help", "floor-tls --help"])
 def test_help_is_printed_on_request(args):
     done = bench(*args.split())
     assert done.stderr == ""
     wanted = ["--port"] if args.startswith("floor") else [
-        "--target", "--set", "--connections", "--repeat", "--json", "--html", "--command", "--strict"]
+        "--target", "--set", "--connections", "--repeat", "--json", "--html", "--command", "--certificate", "--key",
+        "--strict"]
     for option in wanted:
         assert option in done.stdout
 
@@ -253,7 +334,8 @@ def test_version_is_printed():
 
 
 def test_wrong_usage_is_refused_with_a_word_on_standard_error():
-    for args in ([], ["dance"], ["run"], ["run", "connect", "--repeat", "0"], ["floor"], ["run", "connect", "--nothing"]):
+    for args in ([], ["dance"], ["run"], ["run", "connect", "--repeat", "0"], ["floor"],
+                 ["floor-tls", "--port", "1"], ["run", "connect", "--certificate", "x"], ["run", "connect", "--nothing"]):
         done = bench(*args, status=2)
         assert done.stdout == "" and done.stderr != ""
 

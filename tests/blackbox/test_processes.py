@@ -339,12 +339,15 @@ def test_signals_to_the_whole_group_stop_as_cleanly_as_one_to_the_supervisor(sta
     assert not gateway.events("process_died")
 
 
-def test_sighup_is_answered_in_the_log_and_changes_nothing(start):
-    gateway = start()
+def test_sighup_without_tls_reloads_and_disturbs_nobody(start):
+    gateway = start(workers=2)
+    pids = gateway.processes()
     with gateway.client("c") as client:
         gateway.process.send_signal(signal.SIGHUP)
-        gateway.wait_event("reload_unsupported")
+        reloaded = gateway.wait_event("reloaded")
+        assert (reloaded["generation"], reloaded["workers"], reloaded["certificates"]) == ("2", "2", "0")
         client.ping()
+    assert gateway.processes() == pids
 
 
 def test_children_end_by_themselves_when_the_supervisor_is_killed(start):

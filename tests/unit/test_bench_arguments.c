@@ -87,6 +87,21 @@ START_TEST(a_command_of_its_own_stands_in_the_report_the_last_one)
 }
 END_TEST
 
+START_TEST(a_certificate_is_for_targets_without_one_of_their_own_kind)
+{
+    ck_assert_int_eq(PARSE("idle", "--certificate", "c", "--target", "floor-tls", "--key=k", "--target",
+                           "r=floor-tls,rsa"),
+                     ARGUMENTS_OK);
+    ck_assert_str_eq(a.target[0]->certificate, "c");
+    ck_assert_str_eq(a.target[0]->key, "k");
+    ck_assert(!a.target[1]->certificate && !a.target[1]->key);
+    arguments_free(&a);
+    ck_assert_int_eq(PARSE("idle", "--target", "floor-tls"), ARGUMENTS_OK);
+    ck_assert(!a.target[0]->certificate && !a.target[0]->key);
+    arguments_free(&a);
+}
+END_TEST
+
 START_TEST(help_is_asked_for)
 {
     ck_assert_int_eq(PARSE("--help"), ARGUMENTS_HELP);
@@ -105,6 +120,8 @@ START_TEST(what_is_wrong_is_refused)
                                    {"idle", "--repeat", ""},
                                    {"idle", "--target", "nothing"},
                                    {"idle", "--connection-s", "5"},
+                                   {"idle", "--certificate", "c"},
+                                   {"idle", "--key", "k"},
                                    {"idle", "--json"}};
     ck_assert(freopen("/dev/null", "w", stderr) != NULL);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -180,6 +197,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, every_option_is_taken_wherever_it_stands);
     tcase_add_test(tc, connections_may_be_given_again);
     tcase_add_test(tc, a_command_of_its_own_stands_in_the_report_the_last_one);
+    tcase_add_test(tc, a_certificate_is_for_targets_without_one_of_their_own_kind);
     tcase_add_test(tc, help_is_asked_for);
     tcase_add_test(tc, what_is_wrong_is_refused);
     tcase_add_test(tc, too_many_are_refused);

@@ -59,6 +59,14 @@ START_TEST(roles_are_spread_evenly)
 }
 END_TEST
 
+START_TEST(movers_that_are_apart_are_the_first_clients)
+{
+    struct population p = {.clients = 15000, .movers = 12000, .movers_apart = true};
+    ck_assert_uint_eq(count_role(&p, population_is_mover, 0, 12000), 12000);
+    ck_assert_uint_eq(count_role(&p, population_is_mover, 12000, 15000), 0);
+}
+END_TEST
+
 START_TEST(two_million_clients_do_not_overflow)
 {
     struct population p = {.clients = 2000000, .slow = 1999999, .silent = 1, .movers = 2000000};
@@ -233,6 +241,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, as_many_play_a_role_as_were_asked_for);
     tcase_add_test(tc, nobody_is_slow_and_silent);
     tcase_add_test(tc, roles_are_spread_evenly);
+    tcase_add_test(tc, movers_that_are_apart_are_the_first_clients);
     tcase_add_test(tc, two_million_clients_do_not_overflow);
     tcase_add_test(tc, keepalives_span_the_range_in_eight_classes);
     tcase_add_test(tc, without_a_range_all_have_the_same_keepalive);

@@ -170,7 +170,13 @@ END_TEST
 /* One figure about a metric. */
 static struct scenario_figure figure_of(const char *metric, double max, double max_ratio, double min)
 {
-    return (struct scenario_figure){(char *)"title", (char *)(uintptr_t)metric, max, max_ratio, min};
+    return (struct scenario_figure){.title = (char *)"title",
+                                    .metric = (char *)(uintptr_t)metric,
+                                    .max = max,
+                                    .max_ratio = max_ratio,
+                                    .max_ratio_tls = NAN,
+                                    .min = min,
+                                    .target = (char *)""};
 }
 
 START_TEST(figures_are_judged)
@@ -254,8 +260,55 @@ START_TEST(a_short_buffer_for_the_words_is_not_overrun)
 }
 END_TEST
 
+/* floor, holdfast and other, of which the second is the TLS floor of the third. */
+static struct result *with_tls_floor(size_t repetitions)
+{
+    struct result *r = result_new(&no_scenario, targets, 3, repetitions);
+    ck_assert(!result_has_tls_floor(r));
+    result_set_tls_floor(r, 2, 1);
+    ck_assert(result_has_tls_floor(r));
+    return r;
+}
+
+START_TEST(the_tls_floor_has_a_ratio_of_its_own)
+{
+    struct result *r = with_tls_floor(3);
+    put_all(r, 0, "k", RESULT_RATIO, (double[]){1, 1, 1});
+    put_all(r, 1, "k", RESULT_RATIO, (double[]){2, 4, 8});
+    put_all(r, 2, "k", RESULT_RATIO, (double[]){4, 4, 4});
+    ck_assert_double_eq_tol(summary(r, "k", 2).ratio, 4, 1e-9);
+    ck_assert_double_eq_tol(summary(r, "k", 2).ratio_tls, 1, 1e-9); /* of 2, 1 and 0.5 */
+    ck_assert(isnan(summary(r, "k", 1).ratio_tls) && isnan(summary(r, "k", 0).ratio_tls));
+    struct scenario_figure f = figure_of("k", NAN, NAN, NAN);
+    char words[160];
+    f.max_ratio_tls = 1;
+    ck_assert_int_eq(result_judge(r, &f, 2, words, sizeof words), FIGURE_MET);
+    ck_assert_str_eq(words, "1.000 times the TLS floor, wanted at most 1");
+    f.max_ratio_tls = 0.9;
+    ck_assert_int_eq(result_judge(r, &f, 2, words, sizeof words), FIGURE_NOT_MET);
+    ck_assert_int_eq(result_judge(r, &f, 1, words, sizeof words), FIGURE_UNKNOWN);
+    result_free(r);
+}
+END_TEST
+
+START_TEST(a_figure_is_for_targets_of_its_pattern_but_no_floor)
+{
+    struct result *r = with_tls_floor(1);
+    struct scenario_figure f = figure_of("k", 1, NAN, NAN);
+    ck_assert(result_is_floor(r, 0) && result_is_floor(r, 1) && !result_is_floor(r, 2));
+    ck_assert(!result_concerns(r, &f, 0) && !result_concerns(r, &f, 1) && result_concerns(r, &f, 2));
+    f.target = (char *)"ot*";
+    ck_assert(result_concerns(r, &f, 2));
+    f.target = (char *)"hold*";
+    ck_assert(!result_concerns(r, &f, 1) && !result_concerns(r, &f, 2));
+    result_free(r);
+}
+END_TEST
+
 static void add_tests(TCase *tc)
 {
+    tcase_add_test(tc, the_tls_floor_has_a_ratio_of_its_own);
+    tcase_add_test(tc, a_figure_is_for_targets_of_its_pattern_but_no_floor);
     tcase_add_test(tc, medians);
     tcase_add_test(tc, a_value_is_stored_where_result_at_points);
     tcase_add_test(tc, rows_keep_their_order_and_may_be_many);

@@ -224,10 +224,16 @@ END_TEST
 
 START_TEST(figures_have_a_metric_and_a_limit)
 {
-    struct scenario *s = load_good("figure \"nobody lost\" { metric = \"lost\"  max = 0 }\n"
-                                   "figure \"CPU\" { metric = \"broadcast.64.cpu\"  max_ratio = 1.15 }\n"
-                                   "figure \"rate\" { metric = \"connect.rate\"  min = 5000.5 }\n");
-    ck_assert_uint_eq(s->figures, 3);
+    struct scenario *s =
+        load_good("figure \"nobody lost\" { metric = \"lost\"  max = 0 }\n"
+                  "figure \"CPU\" { metric = \"broadcast.64.cpu\"  max_ratio = 1.15 }\n"
+                  "figure \"rate\" { metric = \"connect.rate\"  min = 5000.5 }\n"
+                  "figure \"TLS\" { metric = \"x\"  max_ratio_tls = 0.5  target = \"a*\" }\n");
+    ck_assert_uint_eq(s->figures, 4);
+    ck_assert_double_eq(s->figure[3].max_ratio_tls, 0.5);
+    ck_assert_str_eq(s->figure[3].target, "a*");
+    ck_assert(isnan(s->figure[0].max_ratio_tls));
+    ck_assert_str_eq(s->figure[0].target, "");
     ck_assert_str_eq(s->figure[0].title, "nobody lost");
     ck_assert_str_eq(s->figure[0].metric, "lost");
     ck_assert_double_eq(s->figure[0].max, 0);
@@ -245,7 +251,8 @@ START_TEST(a_figure_without_a_metric_or_a_limit_is_reported_with_file_and_line)
     const struct {
         const char *text, *line, *why;
     } rows[] = {
-        {"kind = \"idle\"\nfigure \"f\" { metric = \"lost\" }\n", ":2:", "expected max, min or max_ratio"},
+        {"kind = \"idle\"\nfigure \"f\" { metric = \"lost\" }\n",
+         ":2:", "expected max, min, max_ratio or max_ratio_tls"},
         {"figure \"f\" { max = 1 }\n", ":1:", "expected a metric"},
         {"figure \"good\" { metric = \"lost\" max = 1 }\nfigure \"f\" { metric = \"lost\" }\n",
          ":2:", "expected max"},

@@ -17,6 +17,7 @@
 #include "tests/unit/unit.h"
 
 #define LISTENER "listener \"l\" {}\n"
+#define TLS      "tls \"main\" { certificate = c key = k"
 
 static char path[64];
 
@@ -93,6 +94,12 @@ START_TEST(defaults)
     ck_assert_uint_eq(c.listener[0].backlog, 4096);
     ck_assert(c.listener[0].nodelay);
     ck_assert_uint_eq(c.listener[0].user_timeout_ms, 30000);
+    ck_assert_str_eq(c.listener[0].tls, "");
+    ck_assert_uint_eq(c.listener[0].max_handshakes, 256);
+    ck_assert_uint_eq(c.listener[0].handshake_timeout_ms, 10000);
+    ck_assert_uint_eq(c.tls_sections, 0);
+    ck_assert_uint_eq(c.ticket_rotation_ms, 8 * 3600 * 1000);
+    ck_assert_str_eq(c.ticket_keys, "");
     config_free(&c);
     ck_assert_uint_eq(c.listeners, 0);
     ck_assert_ptr_null(c.user);
@@ -182,11 +189,12 @@ START_TEST(every_limit_of_every_number)
 {
     char expected[OPTION_TEXT_MAX], text[64];
     for (const struct option_row *row = options_table(); row->name; row++) {
-        if (row->type == OPTION_BOOL || row->type == OPTION_STRING || row->type == OPTION_ENUM)
+        if (row->type != OPTION_UINT && row->type != OPTION_SIZE && row->type != OPTION_DURATION)
             continue;
         union {
             struct config c;
             struct config_listener l;
+            struct config_tls t;
         } u = {0};
         const uint32_t *value = (const uint32_t *)((const char *)&u + row->offset);
         option_format_number(row, row->min, text, sizeof text);
@@ -284,6 +292,50 @@ static const struct {
     {LISTENER "mqtt { max_client_id = 30 }\nmqtt {\n max_client_id = 30 }\n",
      "F:4: mqtt.max_client_id: set twice, expected once (see line 2)\n"},
     {"listener \"\" {}\n", "F:1: listener: bad name \"\", expected 1 to 64 bytes\n"},
+    /* TLS */
+    {LISTENER "\n\ntls \"main\" {\n key = k\n}\n",
+     "F:4: tls \"main\": no certificate, expected certificate = \"FILE\"\n"},
+    {LISTENER "tls \"a\" { certificate = c key = k }\ntls\n \"tls\" { certificate = c\n}\n",
+     "F:3: tls \"tls\": no key, expected key = \"FILE\"\n"},
+    {LISTENER "tls \"main\" { certificate = {} key = k }\n",
+     "F:2: tls \"main\": no certificate, expected certificate = \"FILE\"\n"},
+    {LISTENER "tls \"main\" {\n certificate = {\"a\", \"\"}\n key = {\"k\", \"l\"}\n}\n",
+     "F:3: tls.certificate: \"\" is wrong, expected the name of a file\n"
+     "F:4: tls.key: 2 for 1 certificate, expected one each, in the same order\n"},
+    {LISTENER "tls \"main\" {\n certificate = {\"a\", \"b\"}\n key = k\n ocsp = {\"\", \"\", \"x\"}\n}\n",
+     "F:4: tls.key: 1 for 2 certificates, expected one each, in the same order\n"
+     "F:5: tls.ocsp: 3 for 2 certificates, expected one each at most, in the same order\n"},
+    {LISTENER TLS "\n client_certificate = required\n crl = x }\n",
+     "F:3: tls.client_certificate: ca is empty, so no client's certificate could be right; expected ca = "
+     "\"FILE\", or client_certificate = off\n"
+     "F:4: tls.crl: ca is empty, so nobody could have signed it; expected ca = \"FILE\", or no crl\n"},
+    {"listener \"l\" {\n tls = \"man\" }\n" TLS "}\n",
+     "F:2: listener.tls: there is no section tls \"man\", expected perhaps \"main\" or one of this name\n"},
+    {"listener \"l\" { tls = \"x\" }\n",
+     "F:1: listener.tls: there is no section tls \"x\", expected one of this name\n"},
+    {LISTENER TLS "\n min_version = 1.1\n identity = \"dn\"\n parking = maybe\n alpn = {\"mqtt\", \"\"}\n "
+                  "ciphers = \"\" }\n",
+     "F:3: tls.min_version: \"1.1\" is wrong, expected 1.2|1.3\n"
+     "F:4: tls.identity: \"dn\" is wrong, expected cn|san\n"
+     "F:5: tls.parking: \"maybe\" is wrong, expected true or false\n"
+     "F:6: tls.alpn: \"\" is wrong, expected protocol names of 1 to 255 bytes\n"
+     "F:7: tls.ciphers: \"\" is wrong, expected names as OpenSSL writes them, joined by colons\n"},
+    {LISTENER TLS "\n alpn = {\"\", \"mqtt\"} }\n",
+     "F:3: tls.alpn: \"mqtt\" is wrong, expected protocol names of 1 to 255 bytes before it\n"},
+    {LISTENER TLS "\n certificate = d }\n", "F:3: tls.certificate: set twice, expected once (see line 2)\n"},
+    {LISTENER TLS "\n ca = {\"a\", \"b\"} }\n",
+     "F:3: unexpected token '{', expected `name = value` or `section { ... }`\n"},
+    {LISTENER TLS "\n certificate_file = x }\n",
+     "F:3: tls.certificate_file: unknown option, expected perhaps certificate\n"},
+    {LISTENER TLS " cipher = x }\n", "F:2: tls.cipher: unknown option, expected perhaps ciphers\n"},
+    {LISTENER "tsl \"main\" { }\n", "F:2: tsl: unknown option, expected perhaps tls\n"},
+    {LISTENER TLS "}\n" TLS "}\n",
+     "F:3: found duplicate title 'main', expected `name = value` or `section { ... }`\n"},
+    {LISTENER "tickets { rotation = 59s }\n",
+     "F:2: tickets.rotation: \"59s\" is wrong, expected a duration from 1m to 168h (suffixes ms, s, m, h)\n"},
+    {LISTENER TLS "\n key += \"a\nb\" }\n", "F:3: this string is not closed, expected a quote\n"},
+    {LISTENER TLS "\n alpn = \"a\\nb\" }\n",
+     "F:3: tls.alpn: \"a\nb\" is wrong, expected a string without newlines\n"},
     /* syntax */
     {"workers 1\n" LISTENER,
      "F:1: missing equal sign after option 'workers', expected `name = value` or `section { ... }`\n"},
@@ -397,16 +449,16 @@ static void check_round_trip(const struct config *c)
     load_good(&again, first);
     char *second = printed(&again);
     ck_assert_str_eq(first, second);
-    for (const struct option_row *row = options_table(); row->name; row++) {
-        if (row->type != OPTION_STRING || strcmp(row->section, "listener") == 0)
-            continue;
-        ck_assert_str_eq(*(char *const *)((const char *)c + row->offset),
-                         *(char *const *)((const char *)&again + row->offset));
-    }
     ck_assert_uint_eq(c->listeners, again.listeners);
-    for (unsigned i = 0; i < c->listeners; i++) {
-        ck_assert_str_eq(c->listener[i].name, again.listener[i].name);
-        ck_assert_uint_eq(c->listener[i].user_timeout_ms, again.listener[i].user_timeout_ms);
+    ck_assert_uint_eq(c->tls_sections, again.tls_sections);
+    for (const struct option_row *row = options_table(); row->name; row++) {
+        const struct option_section *s = option_section_of(row);
+        for (unsigned i = 0; i < (s->max ? *config_items(c, s) : 1); i++) {
+            const void *a = config_item(c, s, i), *b = config_item(&again, s, i);
+            ck_assert_msg(option_same(row, a, b), "%s.%s", row->section, row->name);
+            if (s->max)
+                ck_assert_str_eq(*(char *const *)a, *(char *const *)b);
+        }
     }
     free(first);
     free(second);
@@ -439,6 +491,159 @@ START_TEST(round_trip_of_odd_values)
     ck_assert_str_eq(c.listener[0].name, "first \"one\"");
     check_round_trip(&c);
     config_free(&c);
+}
+END_TEST
+
+START_TEST(lists)
+{
+    struct config c;
+    load_good(&c, "tls \"one\" { certificate = \"a\"  key = { b }  alpn = {} }\n"
+                  "tls \"two\" { certificate = {\"a b\", 'c',\n d}  key = {x, y}  key += z\n"
+                  "  ocsp = {\"\", \"o\"}  alpn = {\"http/1.1\", mqtt} }\n"
+                  "tls \"three\" { certificate = {\"a\"} key = k ocsp = \"\" alpn = \"\" }\n"
+                  "listener \"l\" { tls = \"two\"  max_handshakes = 7  handshake_timeout = 100ms }\n"
+                  "tickets { rotation = 7m  keys = \"t\" }\n");
+    ck_assert_uint_eq(c.tls_sections, 3);
+    ck_assert_str_eq(c.tls[0].certificate, "a");
+    ck_assert_str_eq(c.tls[0].key, "b");
+    ck_assert_str_eq(c.tls[0].alpn, "");
+    ck_assert_str_eq(c.tls[1].certificate, "a b\nc\nd");
+    ck_assert_str_eq(c.tls[1].key, "x\ny\nz");
+    ck_assert_str_eq(c.tls[1].ocsp, "\no");
+    ck_assert_str_eq(c.tls[1].alpn, "http/1.1\nmqtt");
+    ck_assert_str_eq(c.tls[2].certificate, "a");
+    ck_assert_str_eq(c.tls[2].ocsp, "");
+    ck_assert_str_eq(c.tls[2].alpn, "");
+    ck_assert_uint_eq(config_find_tls(&c, "three"), 2);
+    ck_assert_uint_eq(config_find_tls(&c, "four"), CONFIG_NO_TLS);
+    ck_assert_uint_eq(c.listener[0].max_handshakes, 7);
+    ck_assert_uint_eq(c.listener[0].handshake_timeout_ms, 100);
+    ck_assert_uint_eq(c.ticket_rotation_ms, 7 * 60000);
+    check_round_trip(&c);
+    config_free(&c);
+}
+END_TEST
+
+START_TEST(defaults_of_a_tls_section)
+{
+    struct config c;
+    load_good(&c, LISTENER TLS " }\n");
+    const struct config_tls *t = &c.tls[0];
+    ck_assert_str_eq(t->name, "main");
+    ck_assert_int_eq(t->min_version, TLS_MIN_12);
+    ck_assert_int_eq(strncmp(t->ciphers, "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:", 58),
+                     0);
+    ck_assert_int_eq(strncmp(t->ciphersuites, "TLS_AES_128_GCM_SHA256:", 23), 0);
+    ck_assert_str_eq(t->groups, "X25519:prime256v1:secp384r1");
+    ck_assert_str_eq(t->alpn, "mqtt");
+    ck_assert_int_eq(t->client_certificate, CLIENT_CERT_OFF);
+    ck_assert_int_eq(t->identity, TLS_IDENTITY_CN);
+    ck_assert(t->session_tickets && t->parking && !t->debug_keylog);
+    ck_assert_str_eq(t->ocsp, "");
+    ck_assert_str_eq(t->ca, "");
+    ck_assert_str_eq(t->crl, "");
+    config_free(&c);
+}
+END_TEST
+
+START_TEST(list_values)
+{
+    size_t len = 99;
+    ck_assert_uint_eq(config_list_count(""), 0);
+    ck_assert_uint_eq(config_list_count("a"), 1);
+    ck_assert_uint_eq(config_list_count("\n"), 2);
+    ck_assert_uint_eq(config_list_count("\na\n"), 3);
+    ck_assert_ptr_null(config_list_at("", 0, &len));
+    ck_assert_ptr_null(config_list_at("a", 1, &len));
+    ck_assert_int_eq(*config_list_at("a\nbc\nd", 1, &len), 'b');
+    ck_assert_uint_eq(len, 2);
+    ck_assert_int_eq(*config_list_at("a\nbc\nd", 2, &len), 'd');
+    ck_assert_uint_eq(len, 1);
+    ck_assert_ptr_nonnull(config_list_at("a\n", 1, &len));
+    ck_assert_uint_eq(len, 0);
+}
+END_TEST
+
+START_TEST(lists_have_an_end)
+{
+    char text[2048] = LISTENER TLS "\n alpn = {\"p0\"";
+    for (int i = 1; i < OPTION_MAX_VALUES + 1; i++)
+        sprintf(text + strlen(text), ", p%d", i);
+    strcat(text, "} }\n");
+    struct config c;
+    ck_assert_str_eq(problems_of(&c, text), "F:3: tls.alpn: \"p32\" is wrong, expected at most 32 values\n");
+}
+END_TEST
+
+START_TEST(too_many_tls_sections)
+{
+    char text[4096] = LISTENER;
+    for (int i = 0; i < CONFIG_MAX_TLS + 1; i++)
+        sprintf(text + strlen(text), "tls \"t%d\" { certificate = a\n key = b }\n", i);
+    struct config c;
+    const char *problems = problems_of(&c, text);
+    ck_assert_int_eq(strncmp(problems, "F:34: tls \"t16\": one too many, expected at most 16\n", 51), 0);
+}
+END_TEST
+
+/* The sample's example, without the marks that make it a comment, is a section that is right. */
+START_TEST(the_sample_shows_a_tls_section)
+{
+    char *sample = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&sample, &size);
+    options_print_sample(f);
+    fclose(f);
+    char *at = strstr(sample, "\n#tls \"main\" {\n");
+    ck_assert_ptr_nonnull(at);
+    for (; at && at[1] == '#'; at = strchr(at + 1, '\n'))
+        at[1] = ' ';
+    struct config c;
+    load_good(&c, sample);
+    ck_assert_uint_eq(c.tls_sections, 1);
+    ck_assert_str_eq(c.tls[0].certificate, "server.crt");
+    ck_assert_str_eq(c.tls[0].key, "server.key");
+    ck_assert_str_eq(c.tls[0].alpn, "mqtt");
+    free(sample);
+    config_free(&c);
+}
+END_TEST
+
+/* What a reload would take over, and what it would have to leave. */
+START_TEST(changes)
+{
+    static const char *const before = "workers = 2\nlistener \"a\" { bind = \"127.0.0.1:1\" }\n"
+                                      "listener \"b\" { bind = \"127.0.0.1:2\" tls = \"main\" }\n" TLS " }\n";
+    struct config a, b;
+    char names[256];
+    load_good(&a, before);
+    load_good(&b, before);
+    ck_assert_uint_eq(config_restart_needed(&a, &b, names, sizeof names), 0);
+    ck_assert_str_eq(names, "");
+    config_free(&b);
+    load_good(&b,
+              "workers = 3\nmqtt { output_limit = 1M }\ntickets { keys = t  rotation = 1h }\n"
+              "listener \"c\" { bind = \"127.0.0.1:3\" }\n"
+              "listener \"b\" { bind = \"127.0.0.1:2\" tls = \"other\" }\n"
+              "tls \"other\" { certificate = x key = y }\ntls \"main\" { certificate = C key = K ca = A }\n");
+    ck_assert_uint_eq(config_restart_needed(&a, &b, names, sizeof names), 6);
+    ck_assert_str_eq(names,
+                     "workers, mqtt.output_limit, tickets.rotation, listener \"a\", listener \"b\" tls, "
+                     "listener \"c\"");
+    ck_assert_uint_eq(config_restart_needed(&a, &b, names, 30), 6);
+    ck_assert_str_eq(names, "workers, mqtt.output_limit");
+    config_swap_reloadable(&a, &b);
+    ck_assert_uint_eq(a.tls_sections, 2);
+    ck_assert_str_eq(a.tls[1].certificate, "C");
+    ck_assert_str_eq(a.ticket_keys, "t");
+    ck_assert_uint_eq(a.ticket_rotation_ms, 8 * 3600 * 1000);
+    ck_assert_uint_eq(a.workers, 2);
+    ck_assert_str_eq(a.listener[1].tls, "main");
+    ck_assert_uint_eq(b.tls_sections, 1);
+    ck_assert_str_eq(b.tls[0].certificate, "c");
+    ck_assert_str_eq(b.ticket_keys, "");
+    config_free(&a);
+    config_free(&b);
 }
 END_TEST
 
@@ -563,7 +768,7 @@ END_TEST
 START_TEST(damaged_files)
 {
     struct config c;
-    config_defaults(&c);
+    load_good(&c, LISTENER TLS " ocsp = {\"\"} key += l certificate += d alpn = {a, b, c} }\n");
     char *good = printed(&c);
     config_free(&c);
     size_t len = strlen(good);
@@ -597,7 +802,14 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, no_half_loaded_file_leaks_into_the_next);
     tcase_add_test(tc, round_trip_of_the_defaults);
     tcase_add_test(tc, round_trip_of_odd_values);
+    tcase_add_test(tc, lists);
+    tcase_add_test(tc, defaults_of_a_tls_section);
+    tcase_add_test(tc, list_values);
+    tcase_add_test(tc, lists_have_an_end);
+    tcase_add_test(tc, too_many_tls_sections);
     tcase_add_test(tc, the_sample_is_the_defaults);
+    tcase_add_test(tc, the_sample_shows_a_tls_section);
+    tcase_add_test(tc, changes);
     tcase_add_loop_test(tc, address, 0, sizeof addresses / sizeof addresses[0]);
     tcase_add_test(tc, address_bytes);
     tcase_add_test(tc, nearest);

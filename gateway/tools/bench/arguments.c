@@ -14,11 +14,20 @@ static const char help_text[] =
     "usage: holdfast-bench run SCENARIO... [OPTION]...\n"
     "Measures every TARGET with every SCENARIO, a file or the name of an installed one.\n\n"
     "  --target TARGET     what to measure, up to 16 times (default: floor):\n"
-    "                        floor                         the least work that can do it\n"
-    "                        NAME=ADDRESS:PORT[,pid=PID]   a server that runs\n"
-    "                        NAME='cmd:COMMAND'            a command that starts one, with {port}, "
-    "{api_port},\n"
-    "                                                      {dir}, {capacity}, {file:PATH} filled in\n"
+    "                        floor                          the least work that can do it\n"
+    "                        [NAME=]floor-tls[,OPTION]...   a plain TLS server on libevent and OpenSSL\n"
+    "                        NAME=ADDRESS:PORT[,pid=PID]    a server that runs\n"
+    "                        NAME=tls://ADDRESS:PORT[,pid=PID][,OPTION]...\n"
+    "                        NAME='cmd[,OPTION]...:COMMAND' a command that starts one, with {port}, "
+    "{tls_port},\n"
+    "                                                       {api_port}, {dir}, {capacity}, {certificate},\n"
+    "                                                       {key}, {file:PATH} filled in\n"
+    "                      OPTION is tls (any version), tls12 (none above 1.2), tls13 (1.3), rsa (the "
+    "certificate\n"
+    "                      that is made has an RSA key), ciphers=LIST, ca=FILE (without it nothing is\n"
+    "                      verified), name=HOST (SNI)\n"
+    "  --certificate FILE  certificate chain for TLS servers that are started, PEM (default: one is made,\n"
+    "  --key FILE          ECDSA P-256, or RSA-2048 with rsa), and its key\n"
     "  --set OPTION=VALUE  set an option of every scenario; holdfast-bench options lists them\n"
     "  --connections N     short for --set connections=N\n"
     "  --repeat N          repeat each scenario, 1 to 100 times (default: 1)\n"
@@ -124,11 +133,33 @@ static bool take(struct arguments *a, int option, const char *text)
     case 'H':
         a->html = text;
         return true;
+    case 'C':
+        a->certificate = text;
+        return true;
+    case 'K':
+        a->key = text;
+        return true;
     case 'S':
         return a->strict = true;
     default:
         return false; /* getopt_long() has said why */
     }
+}
+
+/* Tells every target what --certificate and --key say. One whose certificate is to have an RSA key gets one
+ * made. */
+static bool spread_certificate(struct arguments *a)
+{
+    if (!a->certificate != !a->key) {
+        fputs("--certificate and --key: expected both or neither\n", stderr);
+        return false;
+    }
+    for (size_t i = 0; i < a->targets; i++) {
+        struct target *t = a->target[i];
+        t->certificate = t->rsa ? NULL : a->certificate;
+        t->key = t->rsa ? NULL : a->key;
+    }
+    return true;
 }
 
 enum arguments_outcome arguments_parse(struct arguments *a, int argc, char **argv)
@@ -140,6 +171,8 @@ enum arguments_outcome arguments_parse(struct arguments *a, int argc, char **arg
                                             {"command", required_argument, NULL, 'c'},
                                             {"json", required_argument, NULL, 'J'},
                                             {"html", required_argument, NULL, 'H'},
+                                            {"certificate", required_argument, NULL, 'C'},
+                                            {"key", required_argument, NULL, 'K'},
                                             {"strict", no_argument, NULL, 'S'},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
@@ -157,7 +190,9 @@ enum arguments_outcome arguments_parse(struct arguments *a, int argc, char **arg
     }
     a->scenario = argv + optind + 1; /* after "run" */
     a->scenarios = (size_t)(argc - optind - 1);
-    return a->targets || add_target(a, "floor") ? ARGUMENTS_OK : ARGUMENTS_WRONG;
+    if (!a->targets && !add_target(a, "floor"))
+        return ARGUMENTS_WRONG;
+    return spread_certificate(a) ? ARGUMENTS_OK : ARGUMENTS_WRONG;
 }
 
 void arguments_free(struct arguments *a)

@@ -23,7 +23,8 @@ struct arguments {
     char *assignment[ARGUMENTS_ASSIGNMENTS]; /* OPTION=VALUE for every scenario, in their order */
     size_t assignments;
     size_t repetitions;
-    const char *json, *html; /* in argv; NULL: not wanted */
+    const char *json, *html;       /* in argv; NULL: not wanted */
+    const char *certificate, *key; /* PEM files for TLS servers that are started; NULL: made. In argv */
     bool strict;
 };
 

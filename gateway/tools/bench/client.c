@@ -73,6 +73,7 @@ static void loop(struct client_process *p)
 {
     struct epoll_event events[EVENTS];
     for (;;) {
+        client_tls_pump(p);
         uint64_t job = client_job_pump(p), background = client_background_pump(p);
         int n = wait_events(p, events, job < background ? job : background);
         for (int i = 0; i < n; i++) {
@@ -105,7 +106,8 @@ _Noreturn void client_main(const struct fleet_options *o, uint32_t first, uint32
     p.client = xcalloc(count, sizeof *p.client);
     for (uint32_t i = 0; i < count; i++)
         p.client[i].fd = -1;
-    p.buffer = xmalloc(2 * WIRE_MAX_PACKET);
+    p.buffer = xmalloc(2 * WIRE_MAX_PACKET + TLS_RECORD_MAX);
+    client_tls_start(&p);
     p.epoll = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event e = {.events = EPOLLIN, .data.u32 = CONTROL};
     CHECK(p.epoll >= 0 && epoll_ctl(p.epoll, EPOLL_CTL_ADD, control, &e) == 0);

@@ -17,8 +17,7 @@
 #define LINGER_NS 1000000000u
 #define RETRY_NS  1000000000u
 
-/* Appends; the moments of one queue never go back. */
-static void queue_push(struct client_queue *q, uint32_t index, uint64_t due_ns)
+void client_queue_push(struct client_queue *q, uint32_t index, uint64_t due_ns)
 {
     if (q->count == q->room) {
         struct client_queue bigger = {.room = q->room ? q->room * 2 : 64};
@@ -34,8 +33,7 @@ static void queue_push(struct client_queue *q, uint32_t index, uint64_t due_ns)
     q->entry[at].index = index;
 }
 
-/* Takes the first when it is due; else lowers *wait to the time until then. */
-static bool queue_pop(struct client_queue *q, uint64_t now, uint32_t *index, uint64_t *wait)
+bool client_queue_pop(struct client_queue *q, uint64_t now, uint32_t *index, uint64_t *wait)
 {
     if (q->count == 0)
         return false;
@@ -50,9 +48,10 @@ static bool queue_pop(struct client_queue *q, uint64_t now, uint32_t *index, uin
     return true;
 }
 
-void client_background_heartbeats(struct client_process *p, bool on)
+void client_background_heartbeats(struct client_process *p, bool on, uint32_t who)
 {
     p->background.heartbeats = on;
+    p->background.heartbeats_who = who;
     p->background.heartbeats_start_ns = wire_now_ns();
     for (unsigned k = 0; k < POPULATION_CLASSES; k++)
         p->background.sent[k] = 0;
@@ -73,9 +72,10 @@ void client_background_churn(struct client_process *p, uint64_t per_1000_s, uint
 }
 
 /* One that may get its heartbeat now. */
-static bool sends_heartbeats(const struct client *c)
+static bool sends_heartbeats(const struct client_process *p, const struct client *c)
 {
-    return c->state == CLIENT_READY && !(c->flags & CLIENT_SILENT);
+    return c->state == CLIENT_READY && !(c->flags & CLIENT_SILENT) &&
+           client_plays(p, c, p->background.heartbeats_who);
 }
 
 /* The heartbeats of one class that are due. Returns the time until the next one. */
@@ -91,7 +91,7 @@ static uint64_t pump_class(struct client_process *p, uint32_t class, uint64_t no
     uint64_t due = (uint64_t)((double)(now - b->heartbeats_start_ns) / each_ns);
     while (b->sent[class] < due) {
         struct client *c = &p->client[first + (b->sent[class]++ % members) * POPULATION_CLASSES];
-        if (sends_heartbeats(c))
+        if (sends_heartbeats(p, c))
             client_ping(p, c);
     }
     double next = (double)b->heartbeats_start_ns + (double)(b->sent[class] + 1) * each_ns - (double)now;
@@ -110,7 +110,7 @@ static void leave_one(struct client_process *p, uint64_t now)
             continue;
         c->flags |= CLIENT_LEAVING;
         __atomic_store_n(&p->shared[i].leaving_ns, now + FLEET_NOTICE_NS, __ATOMIC_RELEASE);
-        queue_push(&p->background.leaving, i, now + FLEET_NOTICE_NS + LINGER_NS);
+        client_queue_push(&p->background.leaving, i, now + FLEET_NOTICE_NS + LINGER_NS);
         return;
     }
 }
@@ -124,7 +124,7 @@ static void leave_now(struct client_process *p, uint32_t index, uint64_t now)
         client_send(p, c, packet, wire_disconnect(packet, sizeof packet, p->options->version)))
         client_shut(p, c, false);
     p->counters->left++;
-    queue_push(&p->background.away, index, now + p->background.away_ns);
+    client_queue_push(&p->background.away, index, now + p->background.away_ns);
 }
 
 void client_background_retry(struct client_process *p, struct client *c)
@@ -133,7 +133,7 @@ void client_background_retry(struct client_process *p, struct client *c)
     uint64_t due = wire_now_ns() + RETRY_NS;
     if (q->count && q->entry[(q->head + q->count - 1) % q->room].due_ns > due)
         due = q->entry[(q->head + q->count - 1) % q->room].due_ns;
-    queue_push(q, (uint32_t)(c - p->client), due);
+    client_queue_push(q, (uint32_t)(c - p->client), due);
 }
 
 /* Comes back. */
@@ -159,9 +159,9 @@ static uint64_t pump_churn(struct client_process *p, uint64_t now)
     }
     if (b->leave_interval_ns)
         wait = b->next_leave_ns - now;
-    while (queue_pop(&b->leaving, now, &index, &wait))
+    while (client_queue_pop(&b->leaving, now, &index, &wait))
         leave_now(p, index, now);
-    while (queue_pop(&b->away, now, &index, &wait))
+    while (client_queue_pop(&b->away, now, &index, &wait))
         return_one(p, index);
     return wait;
 }

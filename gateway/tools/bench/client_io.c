@@ -35,10 +35,10 @@ static void client_forget(struct client_process *p, struct client *c)
 {
     if (c->state == CLIENT_READY)
         p->counters->connected--;
+    client_tls_forget(p, c);
     close(c->fd);
     free(c->partial);
     c->partial = NULL;
-    c->partial_len = 0;
     c->awaited = 0;
     c->fd = -1;
     c->state = CLIENT_CLOSED;
@@ -91,6 +91,8 @@ void client_shut(struct client_process *p, struct client *c, bool reset)
     struct linger at_once = {1, 0};
     if (reset)
         setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    else
+        client_tls_goodbye(p, c);
     client_forget(p, c);
 }
 
@@ -150,6 +152,13 @@ bool client_open(struct client_process *p, struct client *c)
 /* Small packets into a socket whose buffer is empty: what is not taken at once is a failure. */
 bool client_send(struct client_process *p, struct client *c, const char *packet, size_t len)
 {
+    if (c->tls) {
+        len = client_tls_seal(p, c, &packet, packet, len);
+        if (len == 0) {
+            client_fail(p, c, "TLS: nothing may be sent any more", 0);
+            return false;
+        }
+    }
     ssize_t n = send(c->fd, packet, len, MSG_NOSIGNAL);
     if (n == (ssize_t)len)
         return true;
@@ -167,33 +176,53 @@ bool client_ping(struct client_process *p, struct client *c)
     return client_send(p, c, packet, wire_pingreq(packet, sizeof packet));
 }
 
+bool client_hello(struct client_process *p, struct client *c)
+{
+    char id[64], packet[WIRE_MAX_SMALL];
+    snprintf(id, sizeof id, "%s-%u", p->options->id_prefix, client_number(p, c));
+    c->state = CLIENT_CONNACK;
+    uint16_t keepalive = population_keepalive(&p->options->population, population_class(client_number(p, c)));
+    return client_send(p, c, packet, wire_connect(packet, sizeof packet, p->options->version, id, keepalive));
+}
+
 /* The TCP connection stands, or does not. */
 static void client_connected(struct client_process *p, struct client *c)
 {
     int error = 0;
     socklen_t len = sizeof error;
     getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len);
-    if (error) {
+    if (error)
         client_fail(p, c, "connect", error);
-        return;
-    }
-    char id[64], packet[WIRE_MAX_SMALL];
-    snprintf(id, sizeof id, "%s-%u", p->options->id_prefix, client_number(p, c));
-    c->state = CLIENT_CONNACK;
-    uint16_t keepalive = population_keepalive(&p->options->population, population_class(client_number(p, c)));
-    client_send(p, c, packet, wire_connect(packet, sizeof packet, p->options->version, id, keepalive));
+    else if (p->tls.client)
+        client_tls_begin(p, c);
+    else
+        client_hello(p, c);
 }
 
-/* Keeps the start of a packet until the rest is there. */
-static void client_keep(struct client *c, const char *rest, size_t len)
+/* Keeps the start of a packet, and of a record, until the rest is there. */
+static void client_keep(struct client *c, const char *plain, size_t plain_len, const char *sealed,
+                        size_t sealed_len)
 {
     free(c->partial);
     c->partial = NULL;
-    c->partial_len = (uint32_t)len;
-    if (len) {
-        c->partial = xmalloc(len);
-        memcpy(c->partial, rest, len);
-    }
+    if (plain_len + sealed_len == 0)
+        return;
+    c->partial = xmalloc(sizeof *c->partial + plain_len + sealed_len);
+    c->partial->plain = (uint32_t)plain_len;
+    c->partial->sealed = (uint32_t)sealed_len;
+    memcpy(c->partial->bytes, plain, plain_len);
+    memcpy(c->partial->bytes + plain_len, sealed, sealed_len);
+}
+
+bool client_take(struct client_process *p, struct client *c, const char *buf, size_t len, const char *sealed,
+                 size_t sealed_len)
+{
+    ssize_t used = len ? client_parse(p, c, buf, len) : 0;
+    if (used < 0)
+        return false;
+    if (c->partial || (size_t)used < len || sealed_len)
+        client_keep(c, buf + used, len - (size_t)used, sealed, sealed_len);
+    return true;
 }
 
 /* Reads until the socket is empty, as an edge demands. A read that was not filled has emptied it, but for an
@@ -202,9 +231,9 @@ static void client_read(struct client_process *p, struct client *c, bool to_end)
 {
     const size_t room = WIRE_MAX_PACKET;
     for (;;) {
-        size_t have = c->partial_len;
+        size_t have = c->partial ? c->partial->plain : 0;
         if (have)
-            memcpy(p->buffer, c->partial, have);
+            memcpy(p->buffer, c->partial->bytes, have);
         ssize_t n = recv(c->fd, p->buffer + have, room, 0);
         if (n < 0 && errno == EAGAIN)
             return;
@@ -212,12 +241,8 @@ static void client_read(struct client_process *p, struct client *c, bool to_end)
             client_fail(p, c, n ? "recv" : "closed by the server", n ? errno : 0);
             return;
         }
-        size_t len = have + (size_t)n;
-        ssize_t used = client_parse(p, c, p->buffer, len);
-        if (used < 0)
+        if (!client_take(p, c, p->buffer, have + (size_t)n, "", 0))
             return;
-        if (have || (size_t)used < len)
-            client_keep(c, p->buffer + used, len - (size_t)used);
         if ((size_t)n < room && !to_end)
             return;
     }
@@ -232,10 +257,14 @@ void client_event(struct client_process *p, struct client *c, uint32_t events)
             client_fail(p, c, "reset while it did not read", 0);
         return;
     }
-    if (c->state == CLIENT_CONNECTING) {
-        if (events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
-            client_connected(p, c);
-        return;
-    }
-    client_read(p, c, events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP));
+    if (c->state == CLIENT_CONNECTING && events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
+        client_connected(p, c);
+    if (c->fd < 0 || c->state == CLIENT_CONNECTING || !(events & ~(uint32_t)EPOLLOUT))
+        return; /* an edge says once that there is something to read, be it with the one that says connected
+                 */
+    bool to_end = events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP);
+    if (p->tls.client)
+        client_tls_read(p, c, to_end);
+    else
+        client_read(p, c, to_end);
 }

@@ -3,6 +3,7 @@
  * window of so many unanswered ones or at its time when it is spread, and answers when the last one has done
  * it. One job runs at a time. A row of the table says whom a job is for and how it starts one.
  */
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -24,6 +25,12 @@ static enum start_result start_connect(struct client_process *p, struct client *
 {
     if (p->job.command.value)
         c->flags |= CLIENT_RETURNING;
+    return client_open(p, c) ? STARTED : FAILED;
+}
+
+/* In and out again. With a value: with the ticket of the last time, if there is one. */
+static enum start_result start_handshake(struct client_process *p, struct client *c)
+{
     return client_open(p, c) ? STARTED : FAILED;
 }
 
@@ -79,14 +86,14 @@ static enum start_result start_reset(struct client_process *p, struct client *c)
 }
 
 static const struct job_kind job_kinds[] = {
-    [FLEET_CONNECT] = {CLIENT_CLOSED, start_connect},    [FLEET_SUBSCRIBE] = {CLIENT_READY, start_subscribe},
-    [FLEET_HEARTBEAT] = {CLIENT_READY, start_heartbeat}, [FLEET_HOLD] = {CLIENT_READY, start_hold},
-    [FLEET_RELEASE] = {CLIENT_READY, start_release},     [FLEET_SILENCE] = {CLIENT_READY, start_silence},
-    [FLEET_CLOSE] = {CLIENT_READY, start_close},         [FLEET_RESET_PEER] = {CLIENT_READY, start_reset},
+    [FLEET_CONNECT] = {CLIENT_CLOSED, start_connect},     [FLEET_SUBSCRIBE] = {CLIENT_READY, start_subscribe},
+    [FLEET_HEARTBEAT] = {CLIENT_READY, start_heartbeat},  [FLEET_HOLD] = {CLIENT_READY, start_hold},
+    [FLEET_RELEASE] = {CLIENT_READY, start_release},      [FLEET_SILENCE] = {CLIENT_READY, start_silence},
+    [FLEET_CLOSE] = {CLIENT_READY, start_close},          [FLEET_RESET_PEER] = {CLIENT_READY, start_reset},
+    [FLEET_HANDSHAKE] = {CLIENT_CLOSED, start_handshake},
 };
 
-/* Whether a client plays the role that a command asks for. */
-static bool plays(const struct client_process *p, const struct client *c, uint32_t who)
+bool client_plays(const struct client_process *p, const struct client *c, uint32_t who)
 {
     const struct population *all = &p->options->population;
     uint32_t number = client_number(p, c);
@@ -110,7 +117,7 @@ static bool plays(const struct client_process *p, const struct client *c, uint32
 static bool concerns(const struct client_process *p, const struct client *c,
                      const struct fleet_command *command)
 {
-    return c->state == job_kinds[command->op].state && plays(p, c, command->who);
+    return c->state == job_kinds[command->op].state && client_plays(p, c, command->who);
 }
 
 /* How many clients the command is for. */
@@ -135,6 +142,8 @@ static void reset_sequence(struct client_process *p, const struct fleet_command 
     memset(&n->latency, 0, sizeof n->latency);
     memset(&n->answer_latency, 0, sizeof n->answer_latency);
     memset(&n->connect_latency, 0, sizeof n->connect_latency);
+    memset(&n->handshake_latency, 0, sizeof n->handshake_latency);
+    n->handshakes = n->offered = n->resumed = 0;
     client_answer(p, &(struct fleet_answer){.number = command->number});
 }
 
@@ -159,7 +168,7 @@ static void check_received(struct client_process *p, const struct fleet_command 
     struct fleet_answer a = {.number = command->number};
     for (uint32_t i = 0; i < p->count; i++) {
         const struct client *c = &p->client[i];
-        if (!plays(p, c, command->who))
+        if (!client_plays(p, c, command->who))
             continue;
         if (c->received == command->value)
             a.done++;
@@ -176,7 +185,7 @@ static void verify_received(struct client_process *p, const struct fleet_command
     for (uint32_t i = 0; i < p->count; i++) {
         const struct client *c = &p->client[i];
         const struct fleet_client *s = &p->shared[i];
-        if (!plays(p, c, command->who))
+        if (!client_plays(p, c, command->who))
             continue;
         if (c->received == s->expected && c->hash == s->expected_hash)
             a.done++;
@@ -190,7 +199,7 @@ static void verify_received(struct client_process *p, const struct fleet_command
 
 static void set_keepalive(struct client_process *p, const struct fleet_command *command)
 {
-    client_background_heartbeats(p, command->value);
+    client_background_heartbeats(p, command->value, command->who);
     client_answer(p, &(struct fleet_answer){.number = command->number});
 }
 
@@ -272,6 +281,8 @@ uint64_t client_job_pump(struct client_process *p)
     }
     if (j->next == p->count && j->busy == 0) {
         j->running = false;
+        if (p->tls.client)
+            malloc_trim(0); /* of handshakes nothing shall be left */
         client_answer(
             p, &(struct fleet_answer){.number = j->command.number, .done = j->done, .failed = j->failed});
     }

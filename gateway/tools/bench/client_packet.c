@@ -101,6 +101,16 @@ static void on_delivery(struct client_process *p, struct client *c, const char *
     histogram_record(&n->latency, now > s.sent_ns ? now - s.sent_ns : 0);
 }
 
+/* All that was wanted is the handshake: leaves again. */
+static void in_and_out(struct client_process *p, struct client *c)
+{
+    char packet[WIRE_MAX_SMALL];
+    if (!client_send(p, c, packet, wire_disconnect(packet, sizeof packet, p->options->version)))
+        return;
+    client_shut(p, c, false);
+    client_job_done(p, c, true);
+}
+
 /* CONNACK. */
 static bool on_connack(struct client_process *p, struct client *c, const struct mqtt_packet *m)
 {
@@ -114,6 +124,10 @@ static bool on_connack(struct client_process *p, struct client *c, const struct 
     p->counters->connected++;
     uint32_t us = (uint32_t)(wire_now_ns() / 1000u) - c->sent_us;
     histogram_record(&p->counters->connect_latency, (uint64_t)us * 1000u);
+    if (c->flags & CLIENT_BUSY && p->job.command.op == FLEET_HANDSHAKE) {
+        in_and_out(p, c);
+        return false;
+    }
     client_watch(p, c, true);
     if (c->flags & CLIENT_RETURNING) {
         c->next_seq = 0;

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,6 +24,8 @@
 #include "gateway/tools/bench/wire.h"
 
 #define TICK_MS 200
+/* nice value of movers that are apart, so that what is measured is not their own load */
+#define GIVE_WAY 10
 
 struct member {
     pid_t pid;
@@ -46,8 +49,9 @@ struct fleet {
 };
 
 /* Forks one process for clients first .. first + count - 1. */
-static bool start_member(struct fleet *f, size_t i, uint32_t first, uint32_t count)
+static bool start_member(struct fleet *f, uint32_t first, uint32_t count)
 {
+    size_t i = f->members;
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
         perror("socketpair");
@@ -63,6 +67,8 @@ static bool start_member(struct fleet *f, size_t i, uint32_t first, uint32_t cou
         for (size_t k = 0; k < i; k++)
             close(f->member[k].control);
         close(pair[0]);
+        if (f->options.population.movers_apart && population_is_mover(&f->options.population, first))
+            setpriority(PRIO_PROCESS, 0, GIVE_WAY);
         client_main(&f->options, first, count, pair[1], &f->counters[i], &f->client[first]);
     }
     close(pair[1]);
@@ -72,10 +78,36 @@ static bool start_member(struct fleet *f, size_t i, uint32_t first, uint32_t cou
     return true;
 }
 
+/* How many processes so many clients take. */
+static size_t processes_for(const struct fleet_options *o, uint32_t clients)
+{
+    return (clients + o->per_process - 1) / o->per_process;
+}
+
+/* The first clients of processes of their own: the movers, when they are apart, or all. */
+static uint32_t first_part(const struct fleet_options *o)
+{
+    return o->population.movers_apart ? o->population.movers : o->population.clients;
+}
+
 /* How many processes it takes. */
 static size_t members_of(const struct fleet_options *o)
 {
-    return (o->population.clients + o->per_process - 1) / o->per_process;
+    uint32_t part = first_part(o);
+    return processes_for(o, part) + processes_for(o, o->population.clients - part);
+}
+
+/* Spreads clients begin .. end - 1 evenly over as many processes as they take. */
+static bool start_members(struct fleet *f, uint32_t begin, uint32_t end)
+{
+    size_t n = processes_for(&f->options, end - begin);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t first = begin + (uint32_t)((end - begin) * (uint64_t)i / n);
+        uint32_t next = begin + (uint32_t)((end - begin) * (uint64_t)(i + 1) / n);
+        if (!start_member(f, first, next - first))
+            return false;
+    }
+    return true;
 }
 
 /* Zeroed memory that forked processes share; what is not written costs nothing. */
@@ -96,13 +128,10 @@ struct fleet *fleet_new(const struct fleet_options *o)
     f->pids = xcalloc(n, sizeof *f->pids);
     f->counters = shared_memory(n * sizeof *f->counters);
     f->client = shared_memory(o->population.clients * sizeof *f->client);
-    for (size_t i = 0; i < n; i++) {
-        uint32_t first = (uint32_t)(o->population.clients * (uint64_t)i / n);
-        uint32_t end = (uint32_t)(o->population.clients * (uint64_t)(i + 1) / n);
-        if (!start_member(f, i, first, end - first)) {
-            fleet_free(f);
-            return NULL;
-        }
+    uint32_t part = first_part(o);
+    if (!start_members(f, 0, part) || !start_members(f, part, o->population.clients)) {
+        fleet_free(f);
+        return NULL;
     }
     return f;
 }
@@ -247,9 +276,12 @@ void fleet_counters(const struct fleet *f, struct fleet_counters *sum)
         histogram_add(&sum->latency, &c->latency);
         histogram_add(&sum->answer_latency, &c->answer_latency);
         histogram_add(&sum->connect_latency, &c->connect_latency);
+        histogram_add(&sum->handshake_latency, &c->handshake_latency);
         histogram_add(&sum->timeout_excess, &c->timeout_excess);
         if (c->error[0])
             memcpy(sum->error, c->error, sizeof sum->error);
+        if (c->tls[0])
+            memcpy(sum->tls, c->tls, sizeof sum->tls);
     }
 }
 

@@ -29,11 +29,14 @@ struct fleet_options {
     uint8_t version; /* MQTT_V311 or MQTT_V5 */
     uint8_t topics;  /* FLEET_TOPIC_ bits: what a client subscribes to again when it comes back by itself */
     char topic[64];  /* the common one; own ones are topic/number, groups topic/g/group */
-    char id_prefix[32];   /* client ids are prefix-number */
-    int rcvbuf, sndbuf;   /* SO_RCVBUF, SO_SNDBUF of the client sockets; 0: the system's */
-    int slow_rcvbuf;      /* the same for the slow ones, when not 0 */
-    int mss;              /* TCP_MAXSEG; 0: loopback's 65,483 */
-    uint32_t per_process; /* at most FLEET_PER_PROCESS */
+    char id_prefix[32];           /* client ids are prefix-number */
+    int rcvbuf, sndbuf;           /* SO_RCVBUF, SO_SNDBUF of the client sockets; 0: the system's */
+    int slow_rcvbuf;              /* the same for the slow ones, when not 0 */
+    int mss;                      /* TCP_MAXSEG; 0: loopback's 65,483 */
+    uint32_t per_process;         /* at most FLEET_PER_PROCESS */
+    const struct tls_client *tls; /* NULL: plaintext */
+    uint32_t handshakes;          /* TLS handshakes at once per process */
+    bool tickets;                 /* clients keep their session ticket for the next time */
 };
 
 /* Counters of one client process. Written there only; all before `latency` are summed up as numbers. */
@@ -51,14 +54,17 @@ struct fleet_counters {
     uint64_t foreign;         /* messages without a stamp of ours, of a wrong length, or for another client */
     uint64_t protocol_errors;
     uint64_t heartbeats, answers;
-    uint64_t blocked;                                       /* a send() that the kernel did not take whole */
-    uint64_t left, returned;                                /* by themselves */
+    uint64_t blocked;                      /* a send() that the kernel did not take whole */
+    uint64_t handshakes, offered, resumed; /* TLS handshakes done; with a ticket; with one that was taken */
+    uint64_t left, returned;               /* by themselves */
     uint64_t timeouts_right, timeouts_early, timeouts_late; /* silent clients that the server closed */
     struct histogram latency;                               /* of deliveries, publish to receipt */
     struct histogram answer_latency;                        /* PINGREQ to PINGRESP */
     struct histogram connect_latency;                       /* connect() to CONNACK */
+    struct histogram handshake_latency;                     /* connect() to the end of the TLS handshake */
     struct histogram timeout_excess; /* silent clients: closed so long after 1.5 times the keepalive */
     char error[128];                 /* the latest one in words */
+    char tls[128];                   /* version, suite, certificate of the latest handshake */
 };
 
 /* What coordinator and client process share about one client. Times in nanoseconds of CLOCK_MONOTONIC. */
@@ -79,7 +85,9 @@ enum fleet_op {
     FLEET_SILENCE,     /* a last PINGREQ, then no heartbeats any more; the server's reaction is judged */
     FLEET_CLOSE,       /* DISCONNECT and close */
     FLEET_RESET_PEER,  /* close with a RST: no TIME_WAIT */
-    FLEET_KEEPALIVE,   /* value 1: everybody sends heartbeats at 0.75 of its keepalive from now on; 0: stop */
+    FLEET_HANDSHAKE,   /* every closed client connects, waits for CONNACK and closes; value 1: with the ticket
+                          that it has */
+    FLEET_KEEPALIVE,   /* value 1: `who` sends heartbeats at 0.75 of its keepalive from now on; 0: stop */
     FLEET_CHURN, /* `value` clients per 1000 s leave by themselves, to return after `over_us`; 0: no more */
     FLEET_SEQUENCE, /* the next message of stream 0 has number `value` for everybody; counters of deliveries,
                        gaps, duplicates and latency start anew */

@@ -6,6 +6,7 @@
 #include "gateway/tools/bench/limits.h"
 
 #include <arpa/inet.h>
+#include <math.h>
 #include <string.h>
 
 #include "gateway/tools/doctor/cost.h"
@@ -16,8 +17,10 @@
 #define BOTH_ENDS_BYTES                                                                                      \
     10000.0 /* kernel and user space of one connection with both ends here, generously                       \
              */
-#define ONE_END_BYTES 5000.0
-#define RESERVE_BYTES (512.0 * 1024 * 1024)
+#define ONE_END_BYTES   5000.0
+#define TLS_BYTES       400.0   /* more over TLS, of each end that parks */
+#define TLS_FLOOR_BYTES 22000.0 /* more of the TLS floor, which does not */
+#define RESERVE_BYTES   (512.0 * 1024 * 1024)
 
 struct examination {
     struct scenario *scenario;
@@ -107,13 +110,26 @@ static void check_ports(struct examination *x)
         "sysctl -w net.ipv4.ip_local_port_range='1024 65535'");
 }
 
-/* Kernel and user space of all ends that are here. */
+/* Kernel and user space of one connection of a target, of all ends that are here. */
+static double bytes_each(const struct examination *x, const struct target *t)
+{
+    double each = x->local ? BOTH_ENDS_BYTES : ONE_END_BYTES;
+    if (t->tls.on)
+        each += x->local ? 2 * TLS_BYTES : TLS_BYTES;
+    if (t->tls.on && t->kind == TARGET_FLOOR)
+        each += TLS_FLOOR_BYTES;
+    return each;
+}
+
+/* For the largest of the targets, which are measured one after the other. */
 static void check_memory(struct examination *x)
 {
     char text[160], has[FORMAT_MAX], wants[FORMAT_MAX];
     struct value available = x->machine.fact[FACT_MEM_AVAILABLE];
-    double need =
-        (double)x->scenario->connections * (x->local ? BOTH_ENDS_BYTES : ONE_END_BYTES) + RESERVE_BYTES;
+    double each = 0;
+    for (size_t i = 0; i < x->targets; i++)
+        each = fmax(each, bytes_each(x, x->target[i]));
+    double need = (double)x->scenario->connections * each + RESERVE_BYTES;
     if (!value_known(available) || (double)available.n * 1024 >= need)
         return;
     snprintf(text, sizeof text, "free memory in KiB, %s: the connections take %s",

@@ -11,6 +11,7 @@
 #include "gateway/base/xmalloc.h"
 #include "gateway/tools/bench/arguments.h"
 #include "gateway/tools/bench/floor.h"
+#include "gateway/tools/bench/floor_tls.h"
 #include "gateway/tools/bench/interrupt.h"
 #include "gateway/tools/bench/limits.h"
 #include "gateway/tools/bench/report.h"
@@ -28,6 +29,7 @@ struct call {
 
 static const char usage[] = "usage: holdfast-bench run SCENARIO... [OPTION]...\n"
                             "       holdfast-bench floor --port PORT\n"
+                            "       holdfast-bench floor-tls --port PORT --certificate FILE --key FILE\n"
                             "       holdfast-bench options\n"
                             "       holdfast-bench help | version\n";
 
@@ -38,6 +40,10 @@ static struct result *run_all(const struct scenario *s, const struct arguments *
     for (size_t t = 0; t < a->targets; t++)
         names[t] = a->target[t]->name;
     struct result *result = result_new(s, names, a->targets, a->repetitions);
+    for (size_t t = 0; t < a->targets; t++)
+        for (size_t f = 0; f < a->targets; f++)
+            if (f != t && target_is_tls_floor_of(a->target[f], a->target[t]))
+                result_set_tls_floor(result, t, f);
     for (size_t i = 0; i < a->repetitions && !interrupted(); i++) {
         for (size_t t = 0; t < a->targets && !interrupted(); t++) {
             result_at(result, t, i);
@@ -147,6 +153,8 @@ static int help_main(int argc, char **argv)
     arguments_help(stdout);
     putchar('\n');
     floor_help(stdout);
+    putchar('\n');
+    floor_tls_help(stdout);
     printf("\nholdfast-bench options lists the kinds of scenarios and their options.\n");
     return 0;
 }
@@ -161,9 +169,10 @@ static int version_main(int argc, char **argv)
 static const struct {
     const char *name;
     int (*main)(int argc, char **argv);
-} subcommands[] = {{"run", run_main},         {"floor", floor_main},       {"options", options_main},
-                   {"help", help_main},       {"--help", help_main},       {"-h", help_main},
-                   {"version", version_main}, {"--version", version_main}, {"-V", version_main}};
+} subcommands[] = {{"run", run_main},         {"floor", floor_main},     {"floor-tls", floor_tls_main},
+                   {"options", options_main}, {"help", help_main},       {"--help", help_main},
+                   {"-h", help_main},         {"version", version_main}, {"--version", version_main},
+                   {"-V", version_main}};
 
 int main(int argc, char **argv)
 {

@@ -58,6 +58,8 @@ bool population_is_silent(const struct population *p, uint32_t number)
 
 bool population_is_mover(const struct population *p, uint32_t number)
 {
+    if (p->movers_apart)
+        return number < p->movers;
     return is_spread((number + p->clients / 3) % p->clients, p->movers, p->clients);
 }
 

@@ -17,6 +17,7 @@ struct population {
     uint32_t clients;
     uint64_t seed;
     uint32_t slow, silent, movers; /* how many play these roles */
+    bool movers_apart;             /* movers are the first clients, in processes of their own that give way */
     uint16_t keepalive_s,
         keepalive_max_s;          /* the classes are spread between them; max 0: all have the first */
     uint32_t groups, memberships; /* topics besides the common one, and in how many of them a client is */
@@ -26,8 +27,9 @@ struct population {
 /* Computes the group sizes: the k-th largest group is drawn in proportion to 1 / k^exponent (Zipf). */
 void population_prepare(struct population *p, double exponent);
 
-/* Roles. Each is spread evenly over all clients. A slow client reads nothing; a silent one sends no
- * heartbeats; a mover leaves and comes back when told. A client is not slow and silent at the same time. */
+/* Roles. Each is spread evenly over all clients, but movers that are apart. A slow client reads nothing; a
+ * silent one sends no heartbeats; a mover leaves and comes back when told. A client is not slow and silent at
+ * the same time. */
 bool population_is_slow(const struct population *p, uint32_t number);
 bool population_is_silent(const struct population *p, uint32_t number);
 bool population_is_mover(const struct population *p, uint32_t number);

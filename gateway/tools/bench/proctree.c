@@ -190,6 +190,34 @@ uint64_t proctree_cpu_ns(struct proctree *t)
     return sum;
 }
 
+/* Adds the 14th and 15th field of /proc/PID/stat. */
+static void add_ticks(pid_t pid, struct proctree_ticks *sum)
+{
+    char path[64], line[1024];
+    unsigned long long user, kernel;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *f = fopen(path, "re");
+    size_t n = f ? fread(line, 1, sizeof line - 1, f) : 0;
+    if (f)
+        fclose(f);
+    line[n] = 0;
+    const char *after_name = strrchr(line, ')');
+    if (after_name && sscanf(after_name + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user,
+                             &kernel) == 2) {
+        sum->user += user;
+        sum->kernel += kernel;
+    }
+}
+
+struct proctree_ticks proctree_ticks(struct proctree *t)
+{
+    struct proctree_ticks sum = {0};
+    proctree_refresh(t);
+    for (size_t i = 0; i < t->processes; i++)
+        add_ticks(t->process[i].pid, &sum);
+    return sum;
+}
+
 /* Adds one process' smaps_rollup. */
 static bool add_rollup(pid_t pid, struct proctree_memory *m)
 {

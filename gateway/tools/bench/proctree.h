@@ -26,6 +26,12 @@ size_t proctree_refresh(struct proctree *t);
  */
 uint64_t proctree_cpu_ns(struct proctree *t);
 
+/* Clock ticks of the living processes, in user space and in the kernel: coarse, for shares of long times. */
+struct proctree_ticks {
+    uint64_t user, kernel;
+};
+struct proctree_ticks proctree_ticks(struct proctree *t);
+
 /* Bytes, summed over the processes. */
 struct proctree_memory {
     uint64_t user; /* anonymous and shared memory: Pss_Anon + Pss_Shmem; the figure that is reported first */

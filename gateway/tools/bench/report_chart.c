@@ -11,7 +11,8 @@
 #include "gateway/tools/bench/report.h"
 
 #define WIDTH     760
-#define LEFT      130
+#define LEFT      140
+#define WORDS     390 /* behind a bar */
 #define BAR       20
 #define BAR_STEP  28
 #define SERIES    8
@@ -49,12 +50,12 @@ static void svg_label(FILE *out, double x, double y, const char *anchor, const c
     fputs("</text>\n", out);
 }
 
-/* "12.34 us (12.1 to 12.6), 1.05 x floor" */
+/* "12.34 us (12.1 to 12.6), 1.05 x floor, 0.71 x floor-tls" */
 static void describe(char *out, size_t cap, const struct result *r, size_t row, size_t target)
 {
     struct result_summary s = result_summarize(r, row, target);
     const char *unit = r->row[row].unit;
-    char median[40], low[40], high[40], range[96] = "", ratio[40] = "";
+    char median[40], low[40], high[40], range[96] = "", ratio[40] = "", tls[48] = "";
     report_number(median, sizeof median, s.median, unit);
     report_number(low, sizeof low, s.min, unit);
     report_number(high, sizeof high, s.max, unit);
@@ -62,7 +63,9 @@ static void describe(char *out, size_t cap, const struct result *r, size_t row, 
         snprintf(range, sizeof range, " (%s to %s)", low, high);
     if (!isnan(s.ratio) && target != result_floor(r))
         snprintf(ratio, sizeof ratio, ", %.2f x floor", s.ratio);
-    snprintf(out, cap, "%s%s%s%s%s", median, *unit ? " " : "", unit, range, ratio);
+    if (!isnan(s.ratio_tls))
+        snprintf(tls, sizeof tls, ", %.2f x %.20s", s.ratio_tls, r->target[r->tls_floor[target]]);
+    snprintf(out, cap, "%s%s%s%s%s%s", median, *unit ? " " : "", unit, range, ratio, tls);
 }
 
 void chart_bars(FILE *out, const struct result *r, size_t row)
@@ -76,7 +79,7 @@ void chart_bars(FILE *out, const struct result *r, size_t row)
     for (size_t t = 0; t < r->targets; t++) {
         char text[200];
         struct result_summary s = result_summarize(r, row, t);
-        double y = (double)t * BAR_STEP + 2, w = s.count ? s.median / top * (WIDTH - LEFT - 300) : 0;
+        double y = (double)t * BAR_STEP + 2, w = s.count ? s.median / top * (WIDTH - LEFT - WORDS) : 0;
         svg_label(out, LEFT - 8, y + 15, "end", r->target[t]);
         if (!s.count)
             continue;

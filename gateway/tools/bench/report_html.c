@@ -67,8 +67,10 @@ static void print_figures(FILE *out, const struct report *r)
     for (size_t i = 0; i < r->results; i++) {
         const struct result *s = r->result[i];
         for (size_t t = 0; t < s->targets; t++) {
-            for (size_t k = 0; t != result_floor(s) && k < s->scenario->figures; k++) {
+            for (size_t k = 0; k < s->scenario->figures; k++) {
                 char words[160];
+                if (!result_concerns(s, &s->scenario->figure[k], t))
+                    continue;
                 enum figure_verdict v = result_judge(s, &s->scenario->figure[k], t, words, sizeof words);
                 fputs(any ? "<tr><td>" : "<h2>Figures</h2>\n<table><tr><td>", out);
                 any = true;
@@ -114,6 +116,8 @@ static void print_cell(FILE *out, const struct result *r, size_t row, size_t tar
     }
     if (!isnan(s.ratio) && target != result_floor(r))
         fprintf(out, " <b>%.2f x</b>", s.ratio);
+    if (!isnan(s.ratio_tls))
+        fprintf(out, " <b>%.2f t</b>", s.ratio_tls);
 }
 
 static void print_table(FILE *out, const struct result *r)
@@ -133,6 +137,10 @@ static void print_table(FILE *out, const struct result *r)
         fputs("</tr>\n", out);
     }
     fputs("</table>\n", out);
+    if (result_has_tls_floor(r))
+        fputs("<p class=\"note\">x: times the floor; t: times the TLS floor of the same version and kind of "
+              "key.</p>\n",
+              out);
 }
 
 static void print_scenario(FILE *out, const struct result *r)

@@ -35,9 +35,10 @@ static json_t *metric_json(const struct result *r, size_t row, size_t target)
     json_t *values = json_array();
     for (size_t i = 0; i < r->repetitions; i++)
         json_array_append_new(values, number(r->row[row].value[target * r->repetitions + i]));
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:s, s:s}", "median", number(s.median), "min", number(s.min),
-                     "max", number(s.max), "ratio", number(s.ratio), "values", values, "unit",
-                     r->row[row].unit, "label", r->row[row].label);
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s}", "median", number(s.median), "min",
+                     number(s.min), "max", number(s.max), "ratio", number(s.ratio), "ratio_tls",
+                     number(s.ratio_tls), "values", values, "unit", r->row[row].unit, "label",
+                     r->row[row].label);
 }
 
 static json_t *figures_json(const struct result *r, size_t target)
@@ -47,6 +48,8 @@ static json_t *figures_json(const struct result *r, size_t target)
     for (size_t i = 0; i < r->scenario->figures; i++) {
         char words[160];
         const struct scenario_figure *f = &r->scenario->figure[i];
+        if (!result_concerns(r, f, target))
+            continue;
         enum figure_verdict v = result_judge(r, f, target, words, sizeof words);
         json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s}", "title", f->title, "metric", f->metric,
                                               "verdict", verdict[v], "words", words));
@@ -62,7 +65,7 @@ static json_t *result_json(const struct result *r)
         for (size_t i = 0; i < r->rows; i++)
             json_object_set_new(metrics, r->row[i].key, metric_json(r, i, t));
         json_t *target = json_pack("{s:s, s:o}", "name", r->target[t], "metrics", metrics);
-        if (t != result_floor(r))
+        if (!result_is_floor(r, t))
             json_object_set_new(target, "figures", figures_json(r, t));
         json_array_append_new(targets, target);
     }

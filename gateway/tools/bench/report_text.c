@@ -1,6 +1,7 @@
 /*
  * The report on the terminal: a table per scenario, a row per metric, a column per target: median, range when
- * it was repeated, ratio to the floor. Then figures with what was wanted and whether it was met.
+ * it was repeated, ratio to the floor and to the TLS floor. Then figures with what was wanted and whether it
+ * was met.
  */
 #include <math.h>
 #include <stdio.h>
@@ -66,7 +67,7 @@ static void cell(char *out, size_t cap, const struct result *r, size_t row, size
 {
     struct result_summary s = result_summarize(r, row, target);
     const char *unit = r->row[row].unit;
-    char median[40], low[40], high[40], range[90] = "", ratio[24] = "";
+    char median[40], low[40], high[40], range[90] = "", ratio[24] = "", tls[24] = "";
     if (s.count == 0) {
         snprintf(out, cap, "-");
         return;
@@ -78,7 +79,9 @@ static void cell(char *out, size_t cap, const struct result *r, size_t row, size
         snprintf(range, sizeof range, " (%s..%s)", low, high);
     if (!isnan(s.ratio) && target != result_floor(r))
         snprintf(ratio, sizeof ratio, "  %.2fx", s.ratio);
-    snprintf(out, cap, "%s%s%s", median, range, ratio);
+    if (!isnan(s.ratio_tls))
+        snprintf(tls, sizeof tls, "  %.2ft", s.ratio_tls);
+    snprintf(out, cap, "%s%s%s%s", median, range, ratio, tls);
 }
 
 /* The widest cell of a target's column. */
@@ -128,20 +131,22 @@ static void print_table(FILE *out, const struct result *r)
         }
         putc('\n', out);
     }
+    if (result_has_tls_floor(r))
+        fprintf(out, "x: times the floor; t: times the TLS floor of the same version and kind of key\n");
     for (size_t i = 0; i < r->notes; i++)
         fprintf(out, "note: %s\n", r->note[i]);
 }
 
-/* Judges all figures of one scenario for every target but the floor. */
+/* Judges all figures of one scenario for every target that they are for. */
 static unsigned print_figures(FILE *out, const struct result *r)
 {
     static const char *const verdict[] = {"met", "NOT MET", "unknown"};
     unsigned not_met = 0;
     for (size_t t = 0; t < r->targets; t++) {
-        if (t == result_floor(r))
-            continue;
         for (size_t i = 0; i < r->scenario->figures; i++) {
             char words[160];
+            if (!result_concerns(r, &r->scenario->figure[i], t))
+                continue;
             enum figure_verdict v = result_judge(r, &r->scenario->figure[i], t, words, sizeof words);
             not_met += v != FIGURE_MET;
             fprintf(out, "%-8s %s, %s: %s\n", verdict[v], r->target[t], r->scenario->figure[i].title, words);

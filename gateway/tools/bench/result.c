@@ -4,6 +4,7 @@
  */
 #include "gateway/tools/bench/result.h"
 
+#include <fnmatch.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,10 +20,15 @@ struct result *result_new(const struct scenario *s, char *const *targets, size_t
     r->targets = count;
     r->repetitions = repetitions;
     r->target = xcalloc(count, sizeof *r->target);
-    for (size_t i = 0; i < count; i++)
+    r->tls_floor = xcalloc(count, sizeof *r->tls_floor);
+    for (size_t i = 0; i < count; i++) {
         r->target[i] = xstrdup(targets[i]);
+        r->tls_floor[i] = SIZE_MAX;
+    }
     return r;
 }
+
+void result_set_tls_floor(struct result *r, size_t target, size_t floor) { r->tls_floor[target] = floor; }
 
 void result_free(struct result *r)
 {
@@ -38,6 +44,7 @@ void result_free(struct result *r)
         free(r->note[i]);
     free(r->note);
     free(r->target);
+    free(r->tls_floor);
     free(r->row);
     free(r);
 }
@@ -117,27 +124,60 @@ size_t result_floor(const struct result *r)
     return SIZE_MAX;
 }
 
+bool result_has_tls_floor(const struct result *r)
+{
+    bool any = false;
+    for (size_t i = 0; i < r->targets; i++)
+        any |= r->tls_floor[i] != SIZE_MAX;
+    return any;
+}
+
+bool result_is_floor(const struct result *r, size_t target)
+{
+    bool is = target == result_floor(r);
+    for (size_t i = 0; i < r->targets; i++)
+        is |= r->tls_floor[i] == target;
+    return is;
+}
+
+bool result_concerns(const struct result *r, const struct scenario_figure *f, size_t target)
+{
+    return !result_is_floor(r, target) &&
+           (!f->target || !f->target[0] || fnmatch(f->target, r->target[target], 0) == 0);
+}
+
 /* Ratios are taken repetition by repetition, since the two runs of one repetition stood next to each other in
  * time. */
+static double median_ratio(const struct result *r, const struct result_row *w, size_t target, size_t floor)
+{
+    double ratios[256];
+    size_t n = 0;
+    if (floor == SIZE_MAX || !(w->flags & RESULT_RATIO))
+        return NAN;
+    for (size_t i = 0; i < r->repetitions && n < 256; i++) {
+        double v = w->value[target * r->repetitions + i], f = w->value[floor * r->repetitions + i];
+        if (!isnan(v) && !isnan(f) && f > 0)
+            ratios[n++] = v / f;
+    }
+    return median_of(ratios, n);
+}
+
 struct result_summary result_summarize(const struct result *r, size_t row, size_t target)
 {
     const struct result_row *w = &r->row[row];
-    double values[256], ratios[256];
-    size_t n = 0, ratio_count = 0, floor = result_floor(r);
+    double values[256];
+    size_t n = 0;
     for (size_t i = 0; i < r->repetitions && n < 256; i++) {
         double v = w->value[target * r->repetitions + i];
-        double f = floor == SIZE_MAX ? NAN : w->value[floor * r->repetitions + i];
-        if (isnan(v))
-            continue;
-        values[n++] = v;
-        if (w->flags & RESULT_RATIO && !isnan(f) && f > 0)
-            ratios[ratio_count++] = v / f;
+        if (!isnan(v))
+            values[n++] = v;
     }
     struct result_summary s = {.count = n};
     s.median = median_of(values, n);
     s.min = n ? values[0] : NAN;
     s.max = n ? values[n - 1] : NAN;
-    s.ratio = median_of(ratios, ratio_count);
+    s.ratio = median_ratio(r, w, target, result_floor(r));
+    s.ratio_tls = median_ratio(r, w, target, r->tls_floor[target]);
     return s;
 }
 
@@ -173,13 +213,14 @@ enum figure_verdict result_judge(const struct result *r, const struct scenario_f
 {
     size_t i;
     const struct result_row *row = result_find(r, f->metric, &i);
-    struct result_summary s =
-        row ? result_summarize(r, i, target) : (struct result_summary){.median = NAN, .ratio = NAN};
+    struct result_summary s = row ? result_summarize(r, i, target)
+                                  : (struct result_summary){.median = NAN, .ratio = NAN, .ratio_tls = NAN};
     const char *unit = row ? row->unit : "";
     struct judgement j = {.verdict = FIGURE_MET};
     judge(&j, "%.4g", s.median, unit, "least", f->min);
     judge(&j, "%.4g", s.median, unit, "most", f->max);
     judge(&j, "%.3f", s.ratio, "times the floor", "most", f->max_ratio);
+    judge(&j, "%.3f", s.ratio_tls, "times the TLS floor", "most", f->max_ratio_tls);
     snprintf(words, cap, "%s", j.len ? j.words : "not measured");
     return j.len ? j.verdict : FIGURE_UNKNOWN;
 }

@@ -27,7 +27,8 @@ struct result_row {
 struct result {
     const struct scenario *scenario;
     size_t targets, repetitions;
-    char **target; /* names; the floor is found by its name */
+    char **target;     /* names; the floor is found by its name */
+    size_t *tls_floor; /* by target: which one is its TLS floor, or SIZE_MAX */
     struct result_row *row;
     size_t rows;
     size_t now_target, now_repetition; /* what result_put() writes to */
@@ -37,6 +38,8 @@ struct result {
 
 struct result *result_new(const struct scenario *s, char *const *targets, size_t count, size_t repetitions);
 void result_free(struct result *r);
+/* What `target` is compared with besides the floor. */
+void result_set_tls_floor(struct result *r, size_t target, size_t floor);
 /* The following values belong to this target and repetition. */
 void result_at(struct result *r, size_t target, size_t repetition);
 
@@ -49,13 +52,22 @@ void result_note(struct result *r, const char *format, ...) __attribute__((forma
 struct result_summary {
     size_t count; /* of repetitions that have a value */
     double median, min, max;
-    double ratio; /* median over the repetitions of value / floor's value; NAN: none */
+    double ratio;     /* median over the repetitions of value / floor's value; NAN: none */
+    double ratio_tls; /* the same with the TLS floor */
 };
 struct result_summary result_summarize(const struct result *r, size_t row, size_t target);
 
 const struct result_row *result_find(const struct result *r, const char *key, size_t *index);
 /* Index of the floor among the targets, or SIZE_MAX. */
 size_t result_floor(const struct result *r);
+
+/* Whether any target is compared with a TLS floor. */
+bool result_has_tls_floor(const struct result *r);
+/* Whether a target is there for others to be compared with: the floor, or somebody's TLS floor. */
+bool result_is_floor(const struct result *r, size_t target);
+
+/* Whether a figure is for this target: no floor, and of a name that the figure's pattern has. */
+bool result_concerns(const struct result *r, const struct scenario_figure *f, size_t target);
 
 enum figure_verdict { FIGURE_MET, FIGURE_NOT_MET, FIGURE_UNKNOWN };
 /* Whether a target meets a figure, all its limits together, and in words what was measured and wanted. A

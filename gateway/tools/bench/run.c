@@ -16,20 +16,23 @@
 #include "gateway/tools/bench/wire.h"
 
 static const struct run_kind kinds[] = {
-    {"connect", "open all, subscribe all: rate and CPU per client", kind_connect, false},
+    {"connect", "open all, subscribe all: rate and CPU per client", kind_connect, false, false},
     {"idle", "memory by layer: idle, after broadcasts and heartbeats, with one more topic each", kind_idle,
-     false},
+     false, false},
     {"broadcast", "messages to all, of one or two sizes: deliveries, CPU per delivery, latency",
-     kind_broadcast, false},
-    {"heartbeat", "evenly spaced PINGREQs: answers, CPU per heartbeat", kind_heartbeat, false},
+     kind_broadcast, false, false},
+    {"heartbeat", "evenly spaced PINGREQs: answers, CPU per heartbeat", kind_heartbeat, false, false},
     {"slow", "some read nothing during the broadcasts: the others get everything, memory is bounded",
-     kind_slow, false},
+     kind_slow, false, false},
     {"storm", "many lose their connection and all come back: how fast, and the heartbeats of the others",
-     kind_storm, false},
+     kind_storm, false, false},
     {"push", "messages to one, to groups, to all, while clients come, go, fall silent: did everything arrive",
-     kind_push, true},
+     kind_push, true, false},
     {"buffers", "kernel memory: idle, after a push, with an unread push, with a full backlog", kind_buffers,
-     true},
+     true, false},
+    {"handshake",
+     "each client comes and goes, then again with its ticket: CPU per handshake, full and resumed",
+     kind_handshake, false, true},
 };
 
 const struct run_kind *run_find_kind(const char *name)
@@ -54,6 +57,7 @@ static struct population population_of(const struct scenario *s)
                            .seed = (uint64_t)s->seed,
                            .slow = s->slow < s->connections ? (uint32_t)s->slow : n,
                            .movers = s->storm && s->storm < s->connections ? (uint32_t)s->storm : n,
+                           .movers_apart = s->apart,
                            .keepalive_s = (uint16_t)s->keepalive_s,
                            .keepalive_max_s = (uint16_t)s->keepalive_max_s,
                            .groups = (uint32_t)s->groups,
@@ -75,6 +79,9 @@ static struct fleet_options fleet_options_of(const struct scenario *s, const str
                               .rcvbuf = (int)s->rcvbuf,
                               .sndbuf = (int)s->sndbuf,
                               .mss = (int)s->mss,
+                              .tls = t->tls_client,
+                              .handshakes = (uint32_t)s->handshakes,
+                              .tickets = s->tickets,
                               .per_process = (uint32_t)s->per_process};
     if (s->private_rate)
         o.topics |= FLEET_TOPIC_OWN;
@@ -90,13 +97,23 @@ static void tick_cb(void *arg)
     struct run *r = arg;
     if (r->target->tree)
         proctree_cpu_ns(r->target->tree);
-    run_step(r, "%s", r->step);
+    run_draw(r);
+}
+
+/* What was spoken, for the report. */
+static void note_tls(struct run *r)
+{
+    struct fleet_counters n;
+    fleet_counters(r->fleet, &n);
+    if (n.tls[0])
+        result_note(r->result, "%s: %s", r->target->name, n.tls);
 }
 
 /* Between start and stop of the target. */
 static bool run_fleet(struct run *r, const struct run_kind *kind)
 {
     struct fleet_options o = fleet_options_of(r->scenario, r->target);
+    o.tickets |= kind->keeps_tickets;
     r->fleet = fleet_new(&o);
     if (!r->fleet)
         return false;
@@ -108,6 +125,7 @@ static bool run_fleet(struct run *r, const struct run_kind *kind)
     memory_read(r, &r->start);
     r->retransmitted = netstat_counter("RetransSegs");
     bool ok = kind->run(r);
+    note_tls(r);
     publisher_free(r->publisher);
     fleet_free(r->fleet);
     proctree_free(r->bench);

@@ -35,7 +35,8 @@ struct run {
 struct run_kind {
     const char *name, *help;
     bool (*run)(struct run *r);
-    bool needs_server; /* the floor, which knows neither topics nor keepalives, cannot do it */
+    bool needs_server;  /* the floor, which knows neither topics nor keepalives, cannot do it */
+    bool keeps_tickets; /* whatever the scenario says */
 };
 bool kind_connect(struct run *r);
 bool kind_idle(struct run *r);
@@ -45,6 +46,7 @@ bool kind_slow(struct run *r);
 bool kind_push(struct run *r);
 bool kind_storm(struct run *r);
 bool kind_buffers(struct run *r);
+bool kind_handshake(struct run *r);
 
 const struct run_kind *run_find_kind(const char *name);
 void run_list_kinds(void);
@@ -60,6 +62,8 @@ void run_step(struct run *r, const char *format, ...) __attribute__((format(prin
 /* Opens all clients and subscribes them to the topic. Puts the rate of connections; with_figures: also that
  * of subscriptions, and CPU per client. */
 bool run_open(struct run *r, bool with_figures);
+/* Draws the progress line again. */
+void run_draw(struct run *r);
 /* Connects the publisher. */
 bool run_open_publisher(struct run *r);
 
@@ -81,10 +85,13 @@ bool run_heartbeats(struct run *r, long rounds, struct heartbeat_figures *f);
 
 /* Microseconds of CPU that the server has used so far; NAN when it is not watched. */
 double run_server_cpu_us(struct run *r);
+/* Time for a job over all clients: generous, since a busy server is a result and no failure. */
+uint64_t run_job_deadline(const struct run *r);
 /* Starts the counts of deliveries and latencies anew. */
 void run_reset_counts(struct run *r);
 /* Puts what the clients counted: lost, gaps, duplicates, refused. */
 void run_put_health(struct run *r, uint64_t expected_connected);
+/* Nothing when there was nothing; h NULL: rows without values. */
 void run_put_latency(struct run *r, const char *prefix, const struct histogram *h);
 
 /* memory.c */

@@ -113,8 +113,9 @@ static int check_figure_cb(cfg_t *cfg, cfg_opt_t *opt)
     cfg_t *f = cfg_opt_getnsec(opt, cfg_opt_size(opt) - 1);
     if (!cfg_getstr(f, "metric")[0])
         cfg_error(cfg, "figure \"%s\": expected a metric", cfg_title(f));
-    if (isnan(cfg_getfloat(f, "max")) && isnan(cfg_getfloat(f, "min")) && isnan(cfg_getfloat(f, "max_ratio")))
-        cfg_error(cfg, "figure \"%s\": expected max, min or max_ratio", cfg_title(f));
+    if (isnan(cfg_getfloat(f, "max")) && isnan(cfg_getfloat(f, "min")) &&
+        isnan(cfg_getfloat(f, "max_ratio")) && isnan(cfg_getfloat(f, "max_ratio_tls")))
+        cfg_error(cfg, "figure \"%s\": expected max, min, max_ratio or max_ratio_tls", cfg_title(f));
     return 0;
 }
 
@@ -136,17 +137,25 @@ static void take_figures(struct scenario *s, cfg_t *cfg)
     s->figure = xcalloc(s->figures + 1, sizeof *s->figure);
     for (size_t i = 0; i < s->figures; i++) {
         cfg_t *f = cfg_getnsec(cfg, "figure", (unsigned)i);
-        s->figure[i] = (struct scenario_figure){xstrdup(cfg_title(f)), xstrdup(cfg_getstr(f, "metric")),
-                                                cfg_getfloat(f, "max"), cfg_getfloat(f, "max_ratio"),
-                                                cfg_getfloat(f, "min")};
+        s->figure[i] = (struct scenario_figure){.title = xstrdup(cfg_title(f)),
+                                                .metric = xstrdup(cfg_getstr(f, "metric")),
+                                                .max = cfg_getfloat(f, "max"),
+                                                .min = cfg_getfloat(f, "min"),
+                                                .max_ratio = cfg_getfloat(f, "max_ratio"),
+                                                .max_ratio_tls = cfg_getfloat(f, "max_ratio_tls"),
+                                                .target = xstrdup(cfg_getstr(f, "target"))};
     }
 }
 
 /* The parser's own table: all rows, and the figures. */
 static cfg_t *new_parser(void)
 {
-    static cfg_opt_t figure[] = {CFG_STR("metric", "", CFGF_NONE), CFG_FLOAT("max", NAN, CFGF_NONE),
-                                 CFG_FLOAT("max_ratio", NAN, CFGF_NONE), CFG_FLOAT("min", NAN, CFGF_NONE),
+    static cfg_opt_t figure[] = {CFG_STR("metric", "", CFGF_NONE),
+                                 CFG_FLOAT("max", NAN, CFGF_NONE),
+                                 CFG_FLOAT("max_ratio", NAN, CFGF_NONE),
+                                 CFG_FLOAT("min", NAN, CFGF_NONE),
+                                 CFG_FLOAT("max_ratio_tls", NAN, CFGF_NONE),
+                                 CFG_STR("target", "", CFGF_NONE),
                                  CFG_END()};
     static cfg_opt_t options[ROWS + 2];
     for (size_t i = 0; i < ROWS; i++) {
@@ -242,6 +251,7 @@ void scenario_free(struct scenario *s)
     for (size_t i = 0; i < s->figures; i++) {
         free(s->figure[i].title);
         free(s->figure[i].metric);
+        free(s->figure[i].target);
     }
     free(s->figure);
     free(s->name);

@@ -11,10 +11,12 @@
 /* A figure: a metric with the most it may be, absolutely or as a multiple of the floor in the same run. */
 struct scenario_figure {
     char *title;
-    char *metric;     /* key as in the JSON output */
-    double max;       /* NAN: none */
-    double max_ratio; /* NAN: none */
-    double min;       /* NAN: none */
+    char *metric;         /* key as in the JSON output */
+    double max;           /* NAN: none */
+    double max_ratio;     /* NAN: none */
+    double min;           /* NAN: none */
+    double max_ratio_tls; /* to the TLS floor; NAN: none */
+    char *target;         /* pattern of the names of targets that it is for (fnmatch); "": all */
 };
 
 struct scenario {

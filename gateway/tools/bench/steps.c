@@ -19,8 +19,7 @@
 
 #define REST_MS 50 /* for the server to finish what the clients do not see */
 
-/* Draws the progress line; also called while the coordinator waits. */
-static void draw(struct run *r)
+void run_draw(struct run *r)
 {
     struct fleet_counters n = {0};
     if (r->fleet)
@@ -37,7 +36,7 @@ void run_step(struct run *r, const char *format, ...)
     va_start(args, format);
     vsnprintf(r->step, sizeof r->step, format, args);
     va_end(args);
-    draw(r);
+    run_draw(r);
 }
 
 /* CPU readings of both sides. */
@@ -62,11 +61,11 @@ static struct cpu cpu_since(struct run *r, struct cpu before, double n)
     return (struct cpu){(now.server_us - before.server_us) / n, (now.bench_us - before.bench_us) / n};
 }
 
-/* Time for a job over all clients: generous, since a busy server is a result and no failure. */
-static uint64_t job_deadline(const struct run *r)
+uint64_t run_job_deadline(const struct run *r)
 {
     const struct scenario *s = r->scenario;
-    uint64_t ms = (uint64_t)s->deadline_ms + (uint64_t)s->connections * 2;
+    uint64_t each = r->target->tls.on ? 10 : 2,
+             ms = (uint64_t)s->deadline_ms + (uint64_t)s->connections * each;
     if (s->connect_rate)
         ms += (uint64_t)s->connections * 1000 / (uint64_t)s->connect_rate;
     return ms;
@@ -87,7 +86,7 @@ static bool measured_job(struct run *r, struct fleet_command c, struct cpu *cpu,
     struct fleet_answer a;
     struct cpu before = cpu_now(r);
     uint64_t start = wire_now_ns();
-    bool ok = fleet_run(r->fleet, c, job_deadline(r), &a);
+    bool ok = fleet_run(r->fleet, c, run_job_deadline(r), &a);
     double seconds = (double)(wire_now_ns() - start) / 1e9;
     *rate = (double)a.done / seconds;
     sleep_ms(REST_MS);
@@ -127,7 +126,8 @@ bool run_open_publisher(struct run *r)
 {
     char id[64];
     snprintf(id, sizeof id, "holdfast-bench-publisher-%d", (int)getpid());
-    r->publisher = publisher_new(&r->target->address, (uint8_t)r->scenario->version, id);
+    r->publisher =
+        publisher_new(&r->target->address, r->target->tls_client, (uint8_t)r->scenario->version, id);
     return r->publisher;
 }
 
@@ -189,7 +189,7 @@ bool run_heartbeats(struct run *r, long rounds, struct heartbeat_figures *f)
         run_step(r, "heartbeats, round %ld of %ld", i + 1, rounds);
         struct cpu before = cpu_now(r);
         uint64_t start = wire_now_ns();
-        ok = fleet_run(r->fleet, c, c.over_us / 1000 + job_deadline(r), &a);
+        ok = fleet_run(r->fleet, c, c.over_us / 1000 + run_job_deadline(r), &a);
         f->rate = (double)a.done / ((double)(wire_now_ns() - start) / 1e9);
         sleep_ms(REST_MS);
         struct cpu used = cpu_since(r, before, (double)(a.done ? a.done : 1));
@@ -234,10 +234,11 @@ void run_put_latency(struct run *r, const char *prefix, const struct histogram *
         const char *name;
         double share;
     } row[] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99.9", 0.999}, {"max", 1}};
-    for (size_t i = 0; h->count && i < sizeof row / sizeof row[0]; i++) {
+    for (size_t i = 0; (!h || h->count) && i < sizeof row / sizeof row[0]; i++) {
         char key[96], label[96];
         snprintf(key, sizeof key, "%s.latency.%s", prefix, row[i].name);
         snprintf(label, sizeof label, "  latency %s", row[i].name);
-        result_put(r->result, key, label, "us", 0, (double)histogram_quantile(h, row[i].share) / 1000);
+        result_put(r->result, key, label, "us", 0,
+                   h ? (double)histogram_quantile(h, row[i].share) / 1000 : NAN);
     }
 }

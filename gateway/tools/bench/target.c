@@ -19,74 +19,13 @@
 #include <unistd.h>
 
 #include "gateway/base/xmalloc.h"
+#include "gateway/tools/bench/certificate.h"
 #include "gateway/tools/bench/interrupt.h"
 #include "gateway/tools/bench/publisher.h"
 
-#define START_MS 15000
-#define STOP_MS  10000
-
-/* ADDRESS:PORT, or PORT on loopback. */
-static bool parse_address(const char *s, size_t len, struct sockaddr_in *a)
-{
-    char text[64];
-    if (len == 0 || len >= sizeof text)
-        return false;
-    memcpy(text, s, len);
-    text[len] = 0;
-    char *colon = strrchr(text, ':'), *end;
-    const char *host = colon ? text : "127.0.0.1", *port = colon ? colon + 1 : text;
-    if (colon)
-        *colon = 0;
-    long n = strtol(port, &end, 10);
-    *a = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)n)};
-    return *end == 0 && end != port && n > 0 && n < 65536 && inet_pton(AF_INET, host, &a->sin_addr) == 1;
-}
-
-/* ADDRESS[,pid=PID]. */
-static bool parse_running(struct target *t, const char *s)
-{
-    t->kind = TARGET_RUNNING;
-    const char *comma = strchr(s, ',');
-    if (!parse_address(s, comma ? (size_t)(comma - s) : strlen(s), &t->address))
-        return false;
-    if (!comma)
-        return true;
-    char *end;
-    if (strncmp(comma, ",pid=", 5) != 0)
-        return false;
-    t->pid = (pid_t)strtol(comma + 5, &end, 10);
-    return *end == 0 && t->pid > 0;
-}
-
-struct target *target_parse(const char *spec)
-{
-    struct target *t = xcalloc(1, sizeof *t);
-    t->spec = xstrdup(spec);
-    const char *equals = strchr(spec, '=');
-    size_t n = equals ? (size_t)(equals - spec) : strlen(spec);
-    bool ok = n > 0 && n < sizeof t->name;
-    if (ok)
-        memcpy(t->name, spec, n);
-    if (ok && !equals && strcmp(spec, "floor") == 0)
-        return t;
-    if (ok && equals && strncmp(equals + 1, "cmd:", 4) == 0) {
-        t->kind = TARGET_COMMAND;
-        t->command = xstrdup(equals + 5);
-        return t;
-    }
-    if (ok && equals && parse_running(t, equals + 1))
-        return t;
-    fprintf(stderr, "--target %s: expected floor, NAME=ADDRESS:PORT[,pid=PID] or NAME='cmd:COMMAND'\n", spec);
-    target_free(t);
-    return NULL;
-}
-
-void target_free(struct target *t)
-{
-    free(t->spec);
-    free(t->command);
-    free(t);
-}
+#define START_MS      15000
+#define STOP_MS       10000
+#define SUBSTITUTIONS 7
 
 /* A TCP port of 127.0.0.1 that nobody listens on. */
 static int free_port(void)
@@ -102,9 +41,12 @@ static int free_port(void)
     return port;
 }
 
+/* What the words in braces stand for. */
 struct substitution {
-    int port, api_port;
-    unsigned long capacity;
+    struct {
+        const char *word;
+        char value[128];
+    } word[SUBSTITUTIONS];
     const char *dir;
     unsigned files;
 };
@@ -136,6 +78,14 @@ static void copy_file(const char *path, FILE *out, struct substitution *s)
     fputs(name, out);
 }
 
+static const char *find_value(const struct substitution *s, const char *word, size_t len)
+{
+    for (size_t i = 0; i < SUBSTITUTIONS; i++)
+        if (strlen(s->word[i].word) == len && memcmp(s->word[i].word, word, len) == 0)
+            return s->word[i].value;
+    return NULL;
+}
+
 /* Replaces what stands in braces; unknown words stay as they are. */
 static char *substitute(const char *text, struct substitution *s)
 {
@@ -144,15 +94,10 @@ static char *substitute(const char *text, struct substitution *s)
     FILE *out = open_memstream(&result, &len);
     for (const char *p = text; *p; p++) {
         const char *end = *p == '{' ? strchr(p, '}') : NULL;
-        if (strncmp(p, "{port}", 6) == 0)
-            fprintf(out, "%d", s->port);
-        else if (strncmp(p, "{api_port}", 10) == 0)
-            fprintf(out, "%d", s->api_port);
-        else if (strncmp(p, "{capacity}", 10) == 0)
-            fprintf(out, "%lu", s->capacity);
-        else if (strncmp(p, "{dir}", 5) == 0)
-            fputs(s->dir, out);
-        else if (end && strncmp(p, "{file:", 6) == 0) {
+        const char *value = end ? find_value(s, p + 1, (size_t)(end - p - 1)) : NULL;
+        if (value) {
+            fputs(value, out);
+        } else if (end && strncmp(p, "{file:", 6) == 0) {
             char *path = xstrndup(p + 6, (size_t)(end - p - 6));
             copy_file(path, out, s);
             free(path);
@@ -166,10 +111,21 @@ static char *substitute(const char *text, struct substitution *s)
     return result;
 }
 
-/* In the child: becomes the command. */
-static _Noreturn void exec_command(const struct target *t, const char *command, int port)
+/* In the child: becomes the floor. */
+static void exec_floor(const struct target *t, const struct substitution *s)
 {
-    char log[96], port_text[16];
+    const char *port = find_value(s, t->tls.on ? "tls_port" : "port", t->tls.on ? 8 : 4);
+    if (t->tls.on)
+        execl("/proc/self/exe", "holdfast-bench", "floor-tls", "--port", port, "--certificate",
+              find_value(s, "certificate", 11), "--key", find_value(s, "key", 3), (char *)NULL);
+    else
+        execl("/proc/self/exe", "holdfast-bench", "floor", "--port", port, (char *)NULL);
+}
+
+/* In the child: becomes the command. */
+static _Noreturn void exec_command(const struct target *t, const char *command, const struct substitution *s)
+{
+    char log[96];
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     snprintf(log, sizeof log, "%s/output", t->dir);
@@ -183,9 +139,8 @@ static _Noreturn void exec_command(const struct target *t, const char *command, 
     getrlimit(RLIMIT_NOFILE, &r);
     r.rlim_cur = r.rlim_max;
     setrlimit(RLIMIT_NOFILE, &r);
-    snprintf(port_text, sizeof port_text, "%d", port);
     if (t->kind == TARGET_FLOOR)
-        execl("/proc/self/exe", "holdfast-bench", "floor", "--port", port_text, (char *)NULL);
+        exec_floor(t, s);
     else
         execl("/bin/sh", "sh", "-c", command, (char *)NULL); /* a simple command replaces the shell */
     _exit(127);
@@ -214,50 +169,94 @@ static bool wait_until_up(struct target *t, unsigned version)
             t->pid = 0;
             return false;
         }
-        if (publisher_probe(&t->address, (uint8_t)version))
+        enum publisher_probe probe = publisher_probe(&t->address, t->tls_client, (uint8_t)version);
+        if (probe == PUBLISHER_UP)
             return true;
-        if (t->kind == TARGET_RUNNING || !sleep_ms(50))
+        if (probe == PUBLISHER_NEVER || t->kind == TARGET_RUNNING || !sleep_ms(50))
             break;
     }
-    fprintf(stderr, "%s does not answer CONNECT: %s\n", t->name, strerror(errno));
+    fprintf(stderr, "%s does not answer CONNECT: %s\n", t->name, publisher_error());
     if (t->kind != TARGET_RUNNING)
         show_output(t);
     return false;
 }
 
-/* Makes the folder, fills in the command and forks. Capacity is a twentieth more than what comes: a kernel
- * that spreads connections over the processes of a server does so by chance. */
+/* Fills in the words, and makes a certificate when there is use for one. Capacity is a twentieth more than
+ * what comes: a kernel that spreads connections over the processes of a server does so by chance. */
+static bool fill_in(const struct target *t, unsigned long connections, int port, struct substitution *s)
+{
+    *s = (struct substitution){.word = {{"port", ""},
+                                        {"tls_port", ""},
+                                        {"api_port", ""},
+                                        {"capacity", ""},
+                                        {"dir", ""},
+                                        {"certificate", ""},
+                                        {"key", ""}},
+                               .dir = t->dir};
+    snprintf(s->word[0].value, sizeof s->word[0].value, "%d", t->tls.on ? free_port() : port);
+    snprintf(s->word[1].value, sizeof s->word[1].value, "%d", t->tls.on ? port : free_port());
+    snprintf(s->word[2].value, sizeof s->word[2].value, "%d", free_port());
+    snprintf(s->word[3].value, sizeof s->word[3].value, "%lu", connections + connections / 20 + 1);
+    snprintf(s->word[4].value, sizeof s->word[4].value, "%s", t->dir);
+    if (t->certificate) {
+        snprintf(s->word[5].value, sizeof s->word[5].value, "%s", t->certificate);
+        snprintf(s->word[6].value, sizeof s->word[6].value, "%s", t->key);
+        return true;
+    }
+    snprintf(s->word[5].value, sizeof s->word[5].value, "%s/certificate.pem", t->dir);
+    snprintf(s->word[6].value, sizeof s->word[6].value, "%s/key.pem", t->dir);
+    return !t->tls.on || certificate_write(t->rsa, s->word[5].value, s->word[6].value);
+}
+
+/* The command, so that signals and readings concern the server and not a shell before it. */
+static char *complete_command(const struct target *t, struct substitution *s)
+{
+    if (t->kind != TARGET_COMMAND)
+        return NULL;
+    char *command = substitute(t->command, s), *replacing = NULL;
+    if (strpbrk(command, ";&|"))
+        return command;
+    if (asprintf(&replacing, "exec %s", command) < 0)
+        abort();
+    free(command);
+    return replacing;
+}
+
+/* Makes the folder, fills in the command and forks. */
 static bool start_command(struct target *t, unsigned long connections)
 {
-    struct substitution s = {free_port(), free_port(), connections + connections / 20 + 1, t->dir, 0};
+    struct substitution s;
+    int port = free_port();
     snprintf(t->dir, sizeof t->dir, "/tmp/holdfast-bench.XXXXXX");
     if (!mkdtemp(t->dir)) {
         perror(t->dir);
         return false;
     }
-    char *command = t->kind == TARGET_COMMAND ? substitute(t->command, &s) : NULL;
-    if (command && !strpbrk(command, ";&|")) {
-        char *replacing = NULL; /* so that signals and readings concern the server, not a shell before it */
-        if (asprintf(&replacing, "exec %s", command) < 0)
-            abort();
-        free(command);
-        command = replacing;
-    }
-    t->address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)s.port)};
+    if (!fill_in(t, connections, port, &s))
+        return false;
+    char *command = complete_command(t, &s);
+    t->address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     t->address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     fflush(NULL);
     t->pid = fork();
     if (t->pid == 0)
-        exec_command(t, command, s.port);
+        exec_command(t, command, &s);
     free(command);
     return t->pid > 0;
 }
 
+/* What speaks to it. */
+static bool make_client(struct target *t)
+{
+    if (t->tls.on)
+        t->tls_client = tls_client_new(&t->tls);
+    return !t->tls.on || t->tls_client;
+}
+
 bool target_start(struct target *t, unsigned version, unsigned long connections)
 {
-    if (t->kind != TARGET_RUNNING && !start_command(t, connections))
-        return false;
-    if (!wait_until_up(t, version)) {
+    if (!make_client(t) || (t->kind != TARGET_RUNNING && !start_command(t, connections)) ||
+        !wait_until_up(t, version)) {
         target_stop(t);
         return false;
     }
@@ -305,4 +304,6 @@ void target_stop(struct target *t)
         remove_dir(t);
     proctree_free(t->tree);
     t->tree = NULL;
+    tls_client_free(t->tls_client);
+    t->tls_client = NULL;
 }

@@ -10,7 +10,7 @@
 
 /* X(name, bytes per connection, where it comes from) */
 #define COST_USER_RECORDS(X)                                                                                 \
-    X("connection record", 40, "struct conn in gateway/net/conn.h")                                          \
+    X("connection record", 44, "struct conn in gateway/net/conn.h")                                          \
     X("session", 32, "struct session in gateway/session/session.h")                                          \
     X("client id", 24, "string class of gateway/base/strpool.c for ids of 19 to 22 bytes")                   \
     X("client id index", 4, "one bucket of gateway/base/hash_index.h")                                       \

@@ -1,0 +1,127 @@
+/*
+ * A list that is replaced as a whole: the supervisor sends one message per certificate after each reload, and
+ * to each new hub. They come in order over a channel that loses nothing; a number or a place that does not
+ * fit means that a newer reload has begun, and what was gathered is forgotten. What the processes count is
+ * not kept here (metrics.c).
+ */
+#include "gateway/hub/certificates.h"
+
+#include <event2/buffer.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/base/utf8.h"
+#include "gateway/base/xmalloc.h"
+#include "gateway/ipc/ipc_message.h"
+
+#define NAME "holdfast_tls_certificate_expiry_timestamp_seconds"
+
+struct entry {
+    int64_t expires; /* seconds since 1970 */
+    char *tls, *subject, *file;
+};
+
+struct list {
+    struct entry *entry;
+    unsigned count;
+};
+
+struct certificates {
+    struct list shown, coming;
+    uint64_t number; /* of the reload that is coming */
+};
+
+static void empty(struct list *l)
+{
+    for (unsigned i = 0; i < l->count; i++) {
+        free(l->entry[i].tls);
+        free(l->entry[i].subject);
+        free(l->entry[i].file);
+    }
+    free(l->entry);
+    *l = (struct list){0};
+}
+
+struct certificates *certificates_new(void) { return xcalloc(1, sizeof(struct certificates)); }
+
+void certificates_free(struct certificates *c)
+{
+    if (!c)
+        return;
+    empty(&c->shown);
+    empty(&c->coming);
+    free(c);
+}
+
+/* A label's value as it may stand between quotes: backslash, quote and newline escaped, and UTF-8. */
+static char *label(const struct ipc_bytes *b)
+{
+    const unsigned char *s = (const unsigned char *)b->data;
+    char *out = xmalloc(2 * (size_t)b->len + 1), *to = out;
+    for (size_t i = 0, n; i < b->len; i += n) {
+        bool good = (n = utf8_char_len(s + i, b->len - i)) > 0 && s[i] != '\0';
+        n = good ? n : 1;
+        if (s[i] == '\\' || s[i] == '"' || s[i] == '\n')
+            *to++ = '\\';
+        memcpy(to, !good ? "?" : s[i] == '\n' ? "n" : (const char *)s + i, n);
+        to += n;
+    }
+    *to = '\0';
+    return out;
+}
+
+static bool is_same(const struct entry *a, const struct entry *b)
+{
+    return strcmp(a->tls, b->tls) == 0 && strcmp(a->subject, b->subject) == 0 &&
+           strcmp(a->file, b->file) == 0;
+}
+
+/* Whether the list already has a sample with these labels: a file may be named twice. */
+static bool is_listed(const struct list *l, unsigned before)
+{
+    for (unsigned i = 0; i < before; i++)
+        if (is_same(&l->entry[i], &l->entry[before]))
+            return true;
+    return false;
+}
+
+static void add(struct list *l, const struct ipc_message *m)
+{
+    l->entry = xrealloc(l->entry, (l->count + 1) * sizeof *l->entry);
+    l->entry[l->count++] = (struct entry){.expires = (int64_t)m->field[3].num,
+                                          .tls = label(&m->field[4].bytes),
+                                          .subject = label(&m->field[5].bytes),
+                                          .file = label(&m->field[6].bytes)};
+}
+
+void certificates_take(struct certificates *c, const struct ipc_message *m)
+{
+    uint64_t number = m->field[0].num, place = m->field[1].num, of = m->field[2].num;
+    if (number != c->number || place != c->coming.count)
+        empty(&c->coming);
+    c->number = number;
+    if (of > 0 && (place != c->coming.count || place >= of))
+        return;
+    if (of > 0)
+        add(&c->coming, m);
+    if (c->coming.count < of)
+        return;
+    empty(&c->shown);
+    c->shown = c->coming;
+    c->coming = (struct list){0};
+}
+
+void certificates_write(const struct certificates *c, struct evbuffer *out)
+{
+    if (c->shown.count == 0)
+        return;
+    evbuffer_add_printf(out, "# HELP " NAME " When a certificate in force expires, since the epoch\n"
+                             "# TYPE " NAME " gauge\n");
+    for (unsigned i = 0; i < c->shown.count; i++) {
+        const struct entry *e = &c->shown.entry[i];
+        if (!is_listed(&c->shown, i))
+            evbuffer_add_printf(out, NAME "{tls=\"%s\",file=\"%s\",subject=\"%s\"} %lld\n", e->tls, e->file,
+                                e->subject, (long long)e->expires);
+    }
+}

@@ -1,0 +1,351 @@
+/*
+ * Kills the process that writes the log, at random, hundreds of times, and looks after each time: everything
+ * that was reported kept is there, no number was given twice, cursors are where they were reported, and all
+ * tables agree. Another process reads all the while, and lives or dies as it happens.
+ *
+ *      HOLDFAST_SEED=n     repeat a run (the seed is printed)
+ *      HOLDFAST_CRASHES=n  more of them than 150; with CK_FORK=no there is no time limit
+ */
+#include "tests/unit/unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "gateway/base/clock.h"
+#include "gateway/base/hash.h"
+#include "tests/unit/engine_rig.h"
+
+static struct rig rig;
+static uint64_t random_state;
+
+static uint32_t random_below(uint32_t n)
+{
+    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(random_state >> 33) % n;
+}
+
+/* What the writer reports through the pipe. */
+struct report {
+    enum { GIVEN, KEPT } what;
+    uint32_t topic;
+    uint64_t
+        seq; /* GIVEN: a message's number; KEPT: everything up to it, and the cursor that was set with it */
+};
+
+/* A message's payload says which one it is. */
+static void name_message(char topic[16], char payload[64], uint32_t n, uint64_t nonce)
+{
+    snprintf(topic, 16, "t/%u", n);
+    snprintf(payload, 64, "%u %llu", n, (unsigned long long)nonce);
+}
+
+/* A process for the test: it ends when the test does, however that ends. */
+static pid_t start(void)
+{
+    pid_t parent = getpid(), pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent))
+        _exit(5);
+    return pid;
+}
+
+static int report_fd;
+
+static void tell(const struct report *r)
+{
+    if (write(report_fd, r, sizeof *r) != sizeof *r)
+        _exit(0);
+}
+
+static void committed(void *ctx, uint64_t ticket, uint64_t last_seq, enum engine_result result)
+{
+    (void)ctx;
+    (void)ticket;
+    struct report r = {.what = KEPT, .seq = last_seq};
+    if (result == ENGINE_OK)
+        tell(&r);
+}
+
+/* The writer: appends, moves a cursor, commits, without end. */
+static void write_until_killed(int fd, const struct engine_settings *settings)
+{
+    static const struct engine_handler handler = {.committed = committed};
+    char why[ENGINE_WHY_MAX], topic[16], payload[64];
+    report_fd = fd;
+    struct engine *e = rig.ops->open_store(settings, why);
+    if (!e) {
+        fprintf(stderr, "%s\n", why);
+        _exit(1);
+    }
+    struct engine_session s = {.expiry_s = ENGINE_EXPIRY_NEVER};
+    rig.ops->session_put(e, "c", 1, &s);
+    for (unsigned turn = 0;; turn++) {
+        struct report r = {.what = GIVEN};
+        for (uint32_t i = 1 + random_below(20); i > 0; i--) {
+            enum engine_result full;
+            r.topic = random_below(50);
+            name_message(topic, payload, r.topic, 0);
+            struct message_parts m = rig_parts(topic, payload);
+            m.expires_ms = random_below(2) ? clock_wall_ms() + 3600000 : 0;
+            r.seq = rig.ops->append(e, &m, &full);
+            if (r.seq == 0)
+                break;
+            if (random_below(4) == 0) {
+                m.seq = r.seq;
+                rig.ops->retain(e, &m);
+            }
+            tell(&r);
+        }
+        struct engine_inflight out = {.seq = r.seq + 1, .packet_id = 1};
+        struct engine_progress p = {.cursor = r.seq, .out = &out, .outs = (uint16_t)random_below(2)};
+        rig.ops->progress(e, "c", 1, &p);
+        if (turn % 16 == 0)
+            rig.ops->tick(e);
+        rig.ops->commit(e);
+        struct pollfd wait = {.fd = rig.ops->event_fd(e), .events = POLLIN};
+        poll(&wait, 1, random_below(2) ? -1 : 0);
+        rig.ops->poll(e, &handler, NULL);
+    }
+}
+
+/* What the test knows. */
+static struct known {
+    uint64_t seq;
+    uint32_t topic;
+    bool found;
+    bool seen; /* found after an earlier crash: may never be missing again */
+} * known;
+static size_t known_count, known_room;
+static uint64_t greatest, kept;
+
+/* Takes in what the writer said before it died. */
+static void listen_to(int fd)
+{
+    struct report r;
+    ssize_t n;
+    while ((n = read(fd, &r, sizeof r)) == sizeof r || (n < 0 && errno == EINTR)) {
+        if (n < 0)
+            continue;
+        if (r.what == KEPT) {
+            kept = r.seq;
+            continue;
+        }
+        ck_assert_msg(r.seq > greatest, "number %llu after %llu", (unsigned long long)r.seq,
+                      (unsigned long long)greatest);
+        greatest = r.seq;
+        if (known_count == known_room) {
+            known_room = known_room ? 2 * known_room : 1024;
+            known = realloc(known, known_room * sizeof *known);
+            ck_assert_ptr_nonnull(known);
+        }
+        known[known_count++] = (struct known){.seq = r.seq, .topic = r.topic};
+    }
+}
+
+/* A message of the log: one that was reported, as it was; or one that the writer died before reporting. */
+static bool check_message(void *ctx, const struct message_parts *m, uint64_t time_ms)
+{
+    size_t *at = ctx;
+    char topic[16], payload[64];
+    (void)time_ms;
+    while (*at < known_count && known[*at].seq < m->seq)
+        ++*at;
+    if (*at == known_count || known[*at].seq != m->seq)
+        return true;
+    name_message(topic, payload, known[*at].topic, 0);
+    ck_assert_uint_eq(m->topic_len, strlen(topic));
+    ck_assert_mem_eq(m->topic, topic, m->topic_len);
+    ck_assert_uint_eq(m->payload_len, strlen(payload));
+    ck_assert_mem_eq(m->payload, payload, m->payload_len);
+    known[*at].found = true;
+    return true;
+}
+
+static void check_cursor(void *ctx, const struct engine_session_view *v)
+{
+    (void)ctx;
+    ck_assert_uint_ge(v->session.cursor, kept);
+    ck_assert_uint_le(v->session.cursor, greatest);
+}
+
+/* Opens what the dead writer left and looks at all of it. */
+static void look(bool by_topic)
+{
+    struct engine_stats s;
+    struct engine_filter f[50] = {rig_filter("#", 0)};
+    char topic[50][16];
+    size_t at = 0, n = 1;
+    rig_open(&rig);
+    rig_assert_sound(&rig);
+    rig.ops->stats(rig.engine, &s);
+    for (; by_topic && n <= 50; n++) {
+        snprintf(topic[n - 1], sizeof topic[0], "t/%u", (unsigned)n - 1);
+        f[n - 1] = rig_filter(topic[n - 1], 0);
+    }
+    struct engine_scan *scan = rig.ops->scan_new(rig.reader, f, by_topic ? 50 : 1, 0, mqtt_topic_matches);
+    while (rig.ops->scan_next(scan, 1000, check_message, &at) == ENGINE_SCAN_MORE)
+        ;
+    ck_assert_uint_eq(rig.ops->scan_position(scan), s.head);
+    rig.ops->scan_free(scan);
+    for (size_t i = 0; i < known_count; i++)
+        ck_assert_msg(known[i].found || known[i].seq < s.oldest_seq ||
+                          (known[i].seq > kept && !known[i].seen),
+                      "number %llu was kept and is lost", (unsigned long long)known[i].seq);
+    if (kept)
+        ck_assert(rig.ops->session_get(rig.reader, "c", 1, check_cursor, NULL));
+    uint64_t next = rig.ops->next_seq(rig.engine);
+    ck_assert_uint_gt(next, greatest);
+    greatest = next;
+    rig_close(&rig);
+    /* What is not there by now never will be. */
+    size_t still = 0;
+    for (size_t i = 0; i < known_count; i++)
+        if (known[i].found)
+            known[still++] = (struct known){.seq = known[i].seq, .topic = known[i].topic, .seen = true};
+    known_count = still;
+    kept = 0;
+}
+
+static bool in_order(void *ctx, const struct message_parts *m, uint64_t time_ms)
+{
+    uint64_t *last = ctx;
+    (void)time_ms;
+    if (m->seq <= *last)
+        _exit(3);
+    *last = m->seq;
+    return true;
+}
+
+/* A worker, as it were: reads for as long as it lives. */
+static void read_until_killed(void)
+{
+    char why[ENGINE_WHY_MAX];
+    struct engine_reader *r;
+    struct engine_filter f[] = {rig_filter("t/1", 0), rig_filter("t/2", 0), rig_filter("t/3", 0)};
+    while (!(r = rig.ops->reader_open(NULL, rig.dir, why)))
+        usleep(500);
+    for (;;) {
+        uint64_t last = 0;
+        enum engine_scan_result result;
+        struct engine_scan *s = rig.ops->scan_new(r, f, 3, 0, mqtt_topic_matches);
+        while ((result = rig.ops->scan_next(s, 50, in_order, &last)) == ENGINE_SCAN_MORE)
+            ;
+        rig.ops->scan_free(s);
+        if (result == ENGINE_SCAN_ERROR)
+            _exit(4);
+    }
+}
+
+/* Ends a process and says how it was doing. */
+static void kill_and_wait(pid_t pid)
+{
+    int status;
+    kill(pid, SIGKILL);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "it had died by itself: %x",
+                  (unsigned)status);
+}
+
+/* Lets a writer run for a while, kills it, and hears what it had to say. */
+static void crash(unsigned most_us)
+{
+    int ends[2];
+    ck_assert_int_eq(pipe(ends), 0);
+    random_below(2);
+    pid_t pid = start();
+    if (pid == 0) {
+        close(ends[0]);
+        write_until_killed(ends[1], &rig.settings);
+    }
+    close(ends[1]);
+    fcntl(ends[0], F_SETPIPE_SZ, 1 << 20);
+    usleep(random_below(most_us));
+    kill_and_wait(pid);
+    listen_to(ends[0]);
+    close(ends[0]);
+}
+
+static unsigned crashes(void)
+{
+    const char *n = getenv("HOLDFAST_CRASHES");
+    return n ? (unsigned)strtoul(n, NULL, 10) : 150;
+}
+
+/* A directory, a seed, and a reader that runs. */
+static pid_t begin(void)
+{
+    const char *seed = getenv("HOLDFAST_SEED");
+    hash_set_key(1, 2);
+    clock_real();
+    random_state = seed ? strtoull(seed, NULL, 10) : clock_us();
+    printf("HOLDFAST_SEED=%llu\n", (unsigned long long)random_state);
+    fflush(stdout);
+    rig_begin(&rig, "local");
+    rig_close(&rig);
+    pid_t reader = start();
+    if (reader == 0)
+        read_until_killed();
+    return reader;
+}
+
+/* A reader in the place of one that is killed. */
+static pid_t replace_reader(pid_t reader, bool with_directory)
+{
+    kill_and_wait(reader);
+    if (with_directory) {
+        rig_remove_dir(&rig);
+        rig_make_dir(&rig);
+        known_count = 0;
+        greatest = kept = 0;
+    }
+    reader = start();
+    if (reader == 0)
+        read_until_killed();
+    return reader;
+}
+
+/* A round of crashes; the reader is killed now and then, too, and the directory is begun anew before looking
+ * at all of it takes longer than filling it. */
+static void run(pid_t reader)
+{
+    unsigned n = crashes();
+    for (unsigned i = 0; i < n; i++) {
+        crash(i % 3 ? 60000 : 8000);
+        if (i % 20 == 19)
+            reader = replace_reader(reader, false);
+        look(i % 2);
+        if (i % 60 == 59)
+            reader = replace_reader(reader, true);
+    }
+    kill_and_wait(reader);
+    rig_remove_dir(&rig);
+    free(known);
+    known = NULL;
+    known_count = known_room = 0;
+    greatest = kept = 0;
+}
+
+START_TEST(what_was_reported_kept_outlives_every_crash) { run(begin()); }
+END_TEST
+
+START_TEST(so_it_does_while_old_messages_are_removed)
+{
+    pid_t reader = begin();
+    rig.settings.max_log_bytes = 100000;
+    run(reader);
+}
+END_TEST
+
+static void add_tests(TCase *tc)
+{
+    tcase_add_test(tc, what_was_reported_kept_outlives_every_crash);
+    tcase_add_test(tc, so_it_does_while_old_messages_are_removed);
+}
+
+UNIT_MAIN("engine_crash")

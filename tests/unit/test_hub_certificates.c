@@ -1,0 +1,107 @@
+/*
+ * The hub's list of certificates: shown when it is whole, replaced as a whole, and written so that any name
+ * is a label.
+ */
+#include "gateway/hub/certificates.h"
+
+#include <event2/buffer.h>
+#include <string.h>
+
+#include "gateway/ipc/ipc_message.h"
+#include "tests/unit/unit.h"
+
+#define NAME "holdfast_tls_certificate_expiry_timestamp_seconds"
+
+static struct certificates *c;
+
+static void setup(void) { c = certificates_new(); }
+static void teardown(void) { certificates_free(c); }
+
+static void tell(unsigned number, unsigned place, unsigned of, uint64_t expires, const char *subject,
+                 const char *file)
+{
+    struct ipc_message m =
+        IPC_MAKE(CERTIFICATE, IPC_NUM(number), IPC_NUM(place), IPC_NUM(of), IPC_NUM(expires),
+                 IPC_BYTES("main", 4), IPC_BYTES(subject, strlen(subject)), IPC_BYTES(file, strlen(file)));
+    certificates_take(c, &m);
+}
+
+/* The samples, without the lines about the metric. */
+static const char *shown(void)
+{
+    static char text[4096];
+    struct evbuffer *out = evbuffer_new();
+    certificates_write(c, out);
+    int n = evbuffer_remove(out, text, sizeof text - 1);
+    text[n > 0 ? n : 0] = '\0';
+    evbuffer_free(out);
+    if (!*text)
+        return text;
+    ck_assert_int_eq(strncmp(text, "# HELP " NAME " ", strlen("# HELP " NAME " ")), 0);
+    char *type = strstr(text, "# TYPE " NAME " gauge\n");
+    ck_assert_ptr_nonnull(type);
+    return strchr(type, '\n') + 1;
+}
+
+START_TEST(nothing_at_first) { ck_assert_str_eq(shown(), ""); }
+END_TEST
+
+START_TEST(a_list_is_shown_when_it_is_whole)
+{
+    tell(1, 0, 2, 100, "a", "a.crt");
+    ck_assert_str_eq(shown(), "");
+    tell(1, 1, 2, 200, "b", "b.crt");
+    ck_assert_str_eq(shown(), NAME "{tls=\"main\",file=\"a.crt\",subject=\"a\"} 100\n" NAME
+                                   "{tls=\"main\",file=\"b.crt\",subject=\"b\"} 200\n");
+}
+END_TEST
+
+START_TEST(a_new_list_replaces_the_old_one)
+{
+    tell(1, 0, 1, 100, "a", "f");
+    tell(2, 0, 2, 200, "b", "f");
+    ck_assert_str_eq(shown(), NAME "{tls=\"main\",file=\"f\",subject=\"a\"} 100\n");
+    tell(3, 0, 1, 300, "c", "f"); /* the second one of reload 2 never came */
+    ck_assert_str_eq(shown(), NAME "{tls=\"main\",file=\"f\",subject=\"c\"} 300\n");
+    tell(4, 0, 0, 0, "", "");
+    ck_assert_str_eq(shown(), "");
+}
+END_TEST
+
+START_TEST(places_that_do_not_fit_show_nothing)
+{
+    tell(1, 1, 2, 1, "a", "f");
+    tell(1, 5, 2, 1, "a", "f");
+    ck_assert_str_eq(shown(), "");
+    tell(1, 0, 1, 1, "a", "f");
+    ck_assert_str_eq(shown(), NAME "{tls=\"main\",file=\"f\",subject=\"a\"} 1\n");
+}
+END_TEST
+
+START_TEST(any_name_is_a_label)
+{
+    tell(1, 0, 1, 1, "q\"b\\n\n\xff\xc3\xbc\xc3", "");
+    ck_assert_str_eq(shown(), NAME "{tls=\"main\",file=\"\",subject=\"q\\\"b\\\\n\\n?\xc3\xbc?\"} 1\n");
+}
+END_TEST
+
+START_TEST(the_same_labels_stand_once)
+{
+    for (unsigned i = 0; i < 3; i++)
+        tell(1, i, 3, 7, "a", "f");
+    ck_assert_str_eq(shown(), NAME "{tls=\"main\",file=\"f\",subject=\"a\"} 7\n");
+}
+END_TEST
+
+static void add_tests(TCase *tc)
+{
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, nothing_at_first);
+    tcase_add_test(tc, a_list_is_shown_when_it_is_whole);
+    tcase_add_test(tc, a_new_list_replaces_the_old_one);
+    tcase_add_test(tc, places_that_do_not_fit_show_nothing);
+    tcase_add_test(tc, any_name_is_a_label);
+    tcase_add_test(tc, the_same_labels_stand_once);
+}
+
+UNIT_MAIN("hub_certificates")
