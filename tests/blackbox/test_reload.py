@@ -590,6 +590,7 @@ api {{ bind = "127.0.0.1:0" }}
     assert reload(gateway, user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[]).returncode == 0
 
 
+VERSION = int(re.search(r"#define IPC_VERSION +(\d+)", (ROOT / "gateway/ipc/ipc_message.h").read_text()).group(1))
 MESSAGES = re.findall(r"^X\((\w+),", (ROOT / "gateway/ipc/ipc.def").read_text(), re.M)
 
 
@@ -608,7 +609,7 @@ class Control:
     def send(self, name, fields=b""):
         self.sock.send(struct.pack("=IH", 2 + len(fields), 1 + MESSAGES.index(name)) + fields)
 
-    def greet(self, version=1):
+    def greet(self, version=VERSION):
         self.send("HELLO", struct.pack("=HHI", version, 0, 0))
         return self
 

@@ -54,8 +54,8 @@ class Connection:
         host, port = self.relay.address
         is_13 = suite.startswith("TLS_")
         choose = ["-tls1_3", "-ciphersuites", suite] if is_13 else ["-tls1_2", "-cipher", suite]
-        self.client = tls.Client(tls.Program("openssl", "s_client", "-connect", f"{host}:{port}", "-quiet", "-keylogfile",
-                                             log, *choose), suite)
+        program = tls.Program("openssl", "s_client", "-connect", f"{host}:{port}", "-quiet", "-keylogfile", log, *choose)
+        self.client = tls.Client(program, suite)
         self.client.ping()
         self.lines = [line for line in log.read_text().splitlines() if not line.startswith("#")]
         logged = {line.split()[0]: tuple(map(bytes.fromhex, line.split()[1:])) for line in self.lines}
@@ -102,8 +102,8 @@ def private_key(path):
     text = subprocess.run(["openssl", "pkey", "-in", path, "-noout", "-text"], check=True, capture_output=True,
                           text=True).stdout
     found = {}
-    for label, rows in re.findall(r"^(priv|privateExponent|prime1|prime2|exponent1|exponent2|coefficient):\n((?:    .*\n)+)",
-                                  text, re.M):
+    names = "priv|privateExponent|prime1|prime2|exponent1|exponent2|coefficient"
+    for label, rows in re.findall(rf"^({names}):\n((?:    .*\n)+)", text, re.M):
         number = bytes.fromhex(re.sub(r"[^0-9a-f]", "", rows)).lstrip(b"\0")
         found[f"{path.name}: {label}"] = number
         found[f"{path.name}: {label} as limbs"] = number[::-1]

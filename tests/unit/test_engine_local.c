@@ -566,6 +566,14 @@ static bool mount_small(const char *options)
            mount("tmpfs", rig.dir, "tmpfs", 0, options) == 0;
 }
 
+/* Back to the directory below. */
+static void unmount_small(void)
+{
+    rig_close(&rig);
+    ck_assert_int_eq(umount(rig.dir), 0);
+    rig_open(&rig);
+}
+
 /* Appends until there is no room; how many were kept. */
 static unsigned fill_disk(void)
 {
@@ -632,13 +640,15 @@ START_TEST(a_full_disk_refuses_messages_and_recovers_without_a_restart)
         assert_recovers();
     }
     clock_real();
+    unmount_small();
 }
 END_TEST
 
 START_TEST(a_disk_that_is_full_at_the_start_is_said)
 {
     rig_close(&rig);
-    if (mount_small("size=2m")) {
+    bool mounted = mount_small("size=2m");
+    if (mounted) {
         take_space(2 << 20);
         assert_refused(rig.dir, "full");
         take_space((2 << 20) - 8192);
@@ -646,6 +656,8 @@ START_TEST(a_disk_that_is_full_at_the_start_is_said)
         unlink(path_of("filler"));
     }
     rig_open(&rig);
+    if (mounted)
+        unmount_small();
 }
 END_TEST
 

@@ -77,7 +77,7 @@ void chart_bars(FILE *out, const struct result *r, size_t row)
         return;
     svg_begin(out, (int)r->targets * BAR_STEP + 4, r->row[row].label);
     for (size_t t = 0; t < r->targets; t++) {
-        char text[200];
+        char text[320];
         struct result_summary s = result_summarize(r, row, t);
         double y = (double)t * BAR_STEP + 2, w = s.count ? s.median / top * (WIDTH - LEFT - WORDS) : 0;
         svg_label(out, LEFT - 8, y + 15, "end", r->target[t]);
