@@ -173,7 +173,7 @@ START_TEST(a_scan_reads_its_topic_from_its_cursor)
     begin(_i);
     uint64_t seq[6];
     for (int i = 0; i < 6; i++) {
-        char payload[8];
+        char payload[16];
         snprintf(payload, sizeof payload, "%d", i);
         seq[i] = rig_append(&rig, i % 2 ? "odd" : "even", payload);
     }
@@ -303,7 +303,7 @@ START_TEST(scans_agree_with_the_plain_definition)
     for (int i = 0; i < MESSAGES; i++) {
         snprintf(topic[i], sizeof topic[i], random_below(8) ? "t%u/%u" : "t%u", random_below(5),
                  random_below(20));
-        char payload[8];
+        char payload[16];
         snprintf(payload, sizeof payload, "%d", i);
         seq[i] = rig_append(&rig, topic[i], payload);
         if (random_below(20) == 0)
@@ -391,7 +391,7 @@ START_TEST(names_longer_than_a_key_stay_apart)
     rig.ops->retain(rig.engine, &retained);
     rig_commit(&rig);
     for (int i = 0; i < 4; i++) {
-        char want[8];
+        char want[32];
         snprintf(want, sizeof want, "%d %d ", i, i);
         ck_assert_str_eq(scan_one(topic[i], 0), want);
     }

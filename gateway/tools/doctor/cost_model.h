@@ -15,7 +15,7 @@
     X("client id", 24, "string class of gateway/base/strpool.c for ids of 19 to 22 bytes")                   \
     X("client id index", 4, "one bucket of gateway/base/hash_index.h")                                       \
     X("subscription", 20, "struct sub in gateway/topic/topic_tree.c")                                        \
-    X("hub's registry", 24, "struct registry_record in gateway/engine/registry.c and its bucket")       \
+    X("hub's registry", 24, "struct registry_record in gateway/engine/registry.c and its bucket")            \
     X("pool bitmaps", 1, "one bit per record, five records")
 
 /* Both directions' secret, key, IV and sequence number, AES-128-GCM, times the share of TLS. */
