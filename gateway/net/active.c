@@ -9,8 +9,8 @@
  *
  * With TLS the bufferevent carries records. Frames are sealed a record at a time, as late as possible, so
  * that what waits is shared as it is in plaintext; a frame of which a part is sealed is in progress and
- * cannot be dropped, and what must go behind it has it sealed to its end first. What was opened and is not a
- * whole packet waits in `plain`.
+ * cannot be dropped, and what the protocol owes meanwhile waits in `owed` until its end is sealed. What was
+ * opened and is not a whole packet waits in `plain`.
  *
  * A connection whose SSL object could not be given up has a bufferevent_openssl and stays here.
  */
@@ -213,8 +213,7 @@ static void top_up(struct active *a)
 /* Tells the peer of an unparked connection that this is the end, if nothing waits before it. */
 static void ssl_goodbye(struct active *a, const struct conn *c)
 {
-    if (c->state == CONN_DOOMED && c->reason != CLOSE_PEER_RESET && c->reason != CLOSE_SOCKET_ERROR &&
-        !all_output(a))
+    if (c->state == CONN_DOOMED && conn_hears_goodbye(c) && !all_output(a))
         SSL_shutdown(a->ssl);
     ERR_clear_error();
 }

@@ -68,12 +68,17 @@ static void drain_before_goodbye(struct net *n, const struct conn *c)
             return;
 }
 
+bool conn_hears_goodbye(const struct conn *c)
+{
+    return c->reason != CLOSE_PEER_RESET && c->reason != CLOSE_SOCKET_ERROR;
+}
+
 /* Ends TLS in good order, unless the peer cannot hear it or something waits to be sent before. */
 static void say_goodbye(struct net *n, uint32_t id)
 {
     const struct conn *c = conn_at(n, id);
     unsigned char out[TLS_SMALL_MAX];
-    if (!c->tls || c->reason == CLOSE_PEER_RESET || c->reason == CLOSE_SOCKET_ERROR || net_pending(n, id))
+    if (!c->tls || !conn_hears_goodbye(c) || net_pending(n, id))
         return;
     size_t len = sealing_goodbye(n, c, out, sizeof out);
     if (len && send(c->fd, out, len, MSG_NOSIGNAL) == (ssize_t)len)
@@ -243,6 +248,20 @@ uint32_t net_next(const struct net *n, uint32_t after)
         after = pool_next(n->conns, after);
     while (after && conn_at(n, after)->state == CONN_DOOMED);
     return after;
+}
+
+size_t conn_receive(struct net *n, uint32_t id)
+{
+    ssize_t got = recv(conn_at(n, id)->fd, n->read_buffer, NET_READ_BUFFER, 0);
+    if (got > 0) {
+        counter_add(COUNTER_BYTES_IN, (uint64_t)got);
+        return (size_t)got;
+    }
+    if (got == 0)
+        net_close(n, id, CLOSE_PEER_CLOSED);
+    else if (errno != EAGAIN && errno != EINTR)
+        net_close(n, id, conn_error_reason(errno));
+    return 0;
 }
 
 /*

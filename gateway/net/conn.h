@@ -142,8 +142,8 @@ void net_sweep(struct net *n, uint64_t before_ms);
 void net_second(struct net *n);
 
 #define NET_TLS_TEXT 64
-/* "TLSv1.3 TLS_AES_128_GCM_SHA256" with " (not parked)" behind it where OpenSSL still serves it; "" for
- * plaintext. Returns out. */
+/* "TLS 1.3 AES-128-GCM" when parked; as OpenSSL writes it, "TLSv1.2 ECDHE-ECDSA-AES128-SHA256 (not parked)",
+ * where OpenSSL still serves it; "" for plaintext. Returns out. */
 const char *net_tls_text(const struct net *n, uint32_t id, char *out);
 
 /* Who the client certificate says the peer is; "": nobody. Valid until the connection ends. */

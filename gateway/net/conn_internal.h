@@ -127,11 +127,14 @@ void parking_stop(struct net *n);
 bool parking_add(struct net *n, uint32_t id);    /* false: the system refuses */
 void parking_remove(struct net *n, uint32_t id); /* the descriptor stays open */
 
-/* The batch that is being served has spent its time on handshakes. */
-bool parking_handshakes_done(const struct net *n);
 /* Input of a parked connection, in n->read_buffer. True: all of it was dealt with. */
 bool parking_input(struct net *n, uint32_t id, unsigned char *data, size_t len);
 
+/* conn.c: one recv() into n->read_buffer. Bytes that came, or 0: none, and at the end or after an error the
+ * connection is doomed. */
+size_t conn_receive(struct net *n, uint32_t id);
+/* Whether it makes sense to tell a doomed connection's peer that this is the end. */
+bool conn_hears_goodbye(const struct conn *c);
 /* conn.c: one send() to a parked connection, without sealing. Bytes taken, or -1: doomed now. */
 ssize_t conn_send_raw(struct net *n, uint32_t id, const void *data, size_t len);
 
@@ -184,7 +187,7 @@ size_t sealing_seal(struct net *n, const struct conn *c, const void *data, size_
 /* Behind what the handler looks at now came an alert that ends the connection: nothing can be sealed any
  * more, and sealing_settle() is about to doom it. */
 bool sealing_is_refused(const struct net *n, const struct conn *c);
-/* "TLSv1.3 TLS_AES_128_GCM_SHA256" of a connection that has keys. */
+/* "TLS 1.3 AES-128-GCM", of a connection that has keys. */
 const char *sealing_text(const struct conn *c);
 /* close_notify, if it can still be sent. Returns its length. */
 size_t sealing_goodbye(struct net *n, const struct conn *c, void *out, size_t room);

@@ -40,8 +40,7 @@ struct handshake {
     struct tls_context *context; /* the one it began with */
     SSL *ssl;                    /* made when the first bytes come */
     uint64_t begun_ms;           /* clock_ms() of the accept */
-    uint64_t records_written;    /* in the present step */
-    uint64_t since_ccs[2];       /* 1.2: records read and written behind ChangeCipherSpec */
+    uint64_t records[2];         /* read and written under the keys for application data */
     uint32_t conn;
     bool wants_secrets, has_client_secret, has_server_secret;
     bool done;    /* only `rest` still has to go out */
@@ -137,23 +136,25 @@ void handshake_keylog_cb(const SSL *ssl, const char *line)
 }
 
 /*
- * Watches what is read and written. Counts records by their headers, because a client may cut its Finished
- * into several; and from the server's Finished on, in 1.3, the secrets are those that the connection needs.
+ * Watches what is read and written. Counts the records under the keys for application data: in 1.2 those
+ * behind ChangeCipherSpec (a client may cut its Finished into several), in 1.3 those behind Finished. OpenSSL
+ * reports a record's header before the message in it. From the server's Finished on, in 1.3, the secrets are
+ * those that the connection needs.
  */
 static void message_cb(int written, int version, int type, const void *data, size_t len, SSL *ssl, void *arg)
 {
     (void)version;
     struct handshake *h = arg;
-    if (type == SSL3_RT_HANDSHAKE && written && len && *(const unsigned char *)data == SSL3_MT_FINISHED &&
-        SSL_version(ssl) == TLS1_3_VERSION) {
+    unsigned char first = len ? *(const unsigned char *)data : 0;
+    if (type == SSL3_RT_HEADER)
+        h->records[written] = first == SSL3_RT_CHANGE_CIPHER_SPEC ? 0 : h->records[written] + 1;
+    if (type != SSL3_RT_HANDSHAKE || first != SSL3_MT_FINISHED || SSL_version(ssl) != TLS1_3_VERSION)
+        return;
+    h->records[written] = 0;
+    if (written) {
         h->wants_secrets = true;
         tls_context_want_secrets(ssl, true);
     }
-    if (type != SSL3_RT_HEADER)
-        return;
-    h->since_ccs[written]++;
-    if (*(const unsigned char *)data == SSL3_RT_CHANGE_CIPHER_SPEC)
-        h->since_ccs[written] = 0;
 }
 
 /* ---- beginning and ending ---- */
@@ -236,21 +237,6 @@ static bool make_ssl(struct net *n, struct handshake *h)
 
 /* ---- handing over ---- */
 
-/* How many records there are in what OpenSSL has written. */
-static uint64_t count_records(const unsigned char *data, size_t len)
-{
-    uint64_t records = 0;
-    while (len >= TLS_HEADER_LEN) {
-        size_t record = TLS_HEADER_LEN + ((size_t)data[3] << 8 | data[4]);
-        if (record > len)
-            break;
-        records++;
-        data += record;
-        len -= record;
-    }
-    return records;
-}
-
 /* What the client asked for with max_fragment_length; 0: nothing. */
 static uint8_t fragment_of(SSL *ssl)
 {
@@ -269,23 +255,19 @@ static bool take_over_12(struct net *n, struct conn *c, const struct handshake *
     over->master_secret = master;
     over->client_random = client;
     over->server_random = server;
-    over->records_read = h->since_ccs[0]; /* Finished, mostly in one record */
-    over->records_written = h->since_ccs[1];
     bool ok = sealing_begin(n, c, over);
     tls_wipe(master, sizeof master);
     return ok;
 }
 
-/*
- * Starts the connection's own keys. In 1.3 the server's records under the application keys so far are those
- * of the last step: session tickets, which answer the client's Finished. False: it stays with OpenSSL.
- */
+/* Starts the connection's own keys. False: it stays with OpenSSL. */
 static bool take_over(struct net *n, struct conn *c, const struct handshake *h)
 {
     const SSL_CIPHER *cipher = SSL_get_current_cipher(h->ssl);
     struct tls_handover over = {
         .suite = cipher ? tls_suite_from_iana(SSL_CIPHER_get_protocol_id(cipher)) : TLS_SUITE_NONE,
-        .records_written = h->records_written,
+        .records_read = h->records[0],
+        .records_written = h->records[1], /* with 1.3's session tickets */
         .fragment = fragment_of(h->ssl),
         .client_secret = h->client_secret,
         .server_secret = h->server_secret,
@@ -374,6 +356,7 @@ static void keep_ssl(struct net *n, uint32_t id, SSL *ssl, const unsigned char *
     SSL_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS);
     if (reason)
         net_close(n, id, reason);
+    /* Once active, the connection frees it, whatever came of the early data. */
     if (c->state == CONN_DOOMED || (!active_begin_ssl(n, id, ssl, plain, have) && !c->active))
         SSL_free(ssl);
     ERR_clear_error();
@@ -490,7 +473,6 @@ static void step(struct net *n, uint32_t id, size_t len)
     scrub_stack();
     bool fatal = result <= 0 && SSL_get_error(h->ssl, result) != SSL_ERROR_WANT_READ;
     h->done = result == 1;
-    h->records_written = count_records(t->out, t->out_len);
     if (!flush(n, h))
         return;
     if (fatal) {
@@ -507,17 +489,9 @@ static void step(struct net *n, uint32_t id, size_t len)
 /* Reads once and goes on with the handshake. */
 static bool readable(struct net *n, uint32_t id)
 {
-    const struct conn *c = conn_at(n, id);
-    ssize_t got = recv(c->fd, n->read_buffer, NET_READ_BUFFER, 0);
-    if (got <= 0) {
-        if (got == 0)
-            net_close(n, id, CLOSE_PEER_CLOSED);
-        else if (errno != EAGAIN && errno != EINTR)
-            net_close(n, id, conn_error_reason(errno));
-        return false;
-    }
-    counter_add(COUNTER_BYTES_IN, (uint64_t)got);
-    step(n, id, (size_t)got);
+    size_t got = conn_receive(n, id);
+    if (got)
+        step(n, id, got);
     return got == NET_READ_BUFFER;
 }
 

@@ -82,20 +82,12 @@ bool parking_input(struct net *n, uint32_t id, unsigned char *data, size_t len)
 /* Reads once from a parked connection and lets the handler answer. True: there may be more to read. */
 static bool parked_readable(struct net *n, uint32_t id)
 {
-    const struct conn *c = conn_at(n, id);
-    ssize_t got = recv(c->fd, n->read_buffer, NET_READ_BUFFER, 0);
-    if (got <= 0) {
-        if (got == 0)
-            net_close(n, id, CLOSE_PEER_CLOSED);
-        else if (errno != EAGAIN && errno != EINTR)
-            net_close(n, id, conn_error_reason(errno));
-        return false;
-    }
-    counter_add(COUNTER_BYTES_IN, (uint64_t)got);
-    return parking_input(n, id, n->read_buffer, (size_t)got) && got == NET_READ_BUFFER;
+    size_t got = conn_receive(n, id);
+    return got && parking_input(n, id, n->read_buffer, got) && got == NET_READ_BUFFER;
 }
 
-bool parking_handshakes_done(const struct net *n) { return n->tls.spent_us >= NET_HANDSHAKE_US; }
+/* This turn has spent its time on handshakes. */
+static bool handshakes_done(const struct net *n) { return n->tls.spent_us >= NET_HANDSHAKE_US; }
 
 /* Serves a batch of ready connections. True: some of them must be looked at again. */
 static bool serve_batch(struct net *n, const struct epoll_event *ready, int count)
@@ -107,7 +99,7 @@ static bool serve_batch(struct net *n, const struct epoll_event *ready, int coun
         if (state == CONN_PARKED)
             again |= parked_readable(n, id);
         else if (state == CONN_HANDSHAKE)
-            again |= parking_handshakes_done(n) || handshake_ready(n, id, ready[i].events);
+            again |= handshakes_done(n) || handshake_ready(n, id, ready[i].events);
         else
             continue;
         /* Behind the bytes that were read may wait the end. */

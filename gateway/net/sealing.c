@@ -3,7 +3,7 @@
  *
  * Begun by handshake.c; parking.c and active.c feed it what was read, conn.c and active.c what is to be sent.
  * Keys live in one pool per cipher suite, because their sizes differ; a connection names its own by suite
- * and slot in one number. Knows no socket: what is sent where, and when a connection ends, others decide.
+ * and slot in one number. Sends nothing by itself but the alert that answers a bad record.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /*
  * What OpenSSL gets its memory from in every process of the gateway: a heap whose free() wipes, so that no
- * secret of a handshake outlives it; for private keys a heap of its own that core dumps leave out, and for
- * the few objects that hold a connection's key for longer than a call a small place of the same kind.
+ * secret of a handshake outlives it; for private keys OpenSSL's secure heap, which core dumps leave out, and
+ * which also takes what tls_memory_keep_secret() is turned on for.
  * tls_context_setup() arranges it before OpenSSL allocates anything. Nothing of this is for our own
  * allocations.
  */
@@ -28,12 +28,31 @@
 #define WIPE_MAX (12u << 10)
 
 static int context_index = -1;
+static uintptr_t secure_from, secure_to; /* the secure heap */
 static bool keep_secret;
+
+/* Whether a block lies in the secure heap. OpenSSL could be asked, for every block that it frees. */
+static bool is_secure(const void *p) { return (uintptr_t)p >= secure_from && (uintptr_t)p < secure_to; }
+
+/* Learns where the secure heap lies, from a block in it. */
+static void find_secure_heap(void)
+{
+    const uintptr_t page = 4096;
+    char *block = OPENSSL_secure_malloc(SECURE_BLOCK_SIZE);
+    CHECK(block);
+    secure_from = secure_to = (uintptr_t)block / page * page;
+    while (CRYPTO_secure_allocated((void *)(secure_from - page)))
+        secure_from -= page;
+    while (CRYPTO_secure_allocated((void *)secure_to))
+        secure_to += page;
+    OPENSSL_secure_free(block);
+    CHECK(secure_to - secure_from == SECURE_HEAP_SIZE);
+}
 
 /* The bytes that a block has. */
 static size_t block_size(void *p)
 {
-    return CRYPTO_secure_allocated(p) ? CRYPTO_secure_actual_size(p) : malloc_usable_size(p);
+    return is_secure(p) ? CRYPTO_secure_actual_size(p) : malloc_usable_size(p);
 }
 
 void tls_memory_keep_secret(bool on) { keep_secret = on; }
@@ -50,7 +69,7 @@ static void free_cb(void *p, const char *file, int line)
 {
     if (!p)
         return;
-    if (CRYPTO_secure_allocated(p)) {
+    if (is_secure(p)) {
         CRYPTO_secure_free(p, file, line); /* wipes */
         return;
     }
@@ -92,6 +111,7 @@ void tls_context_setup(void)
     CHECK(CRYPTO_set_mem_functions(malloc_cb, realloc_cb, free_cb) ==
           1); /* fails after the first allocation */
     CHECK(CRYPTO_secure_malloc_init(SECURE_HEAP_SIZE, SECURE_BLOCK_SIZE) != 0); /* 2: could not be locked */
+    find_secure_heap();
     CHECK(OPENSSL_init_ssl(0, NULL) == 1);
     context_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, forget_context_cb);
     CHECK(context_index > 0);

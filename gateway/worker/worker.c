@@ -19,17 +19,15 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/heap.h"
 #include "gateway/base/log.h"
-#include "gateway/base/options.h"
 #include "gateway/base/wheel.h"
 #include "gateway/base/xmalloc.h"
 #include "gateway/ipc/ipc_packet.h"
 #include "gateway/net/listener.h"
 #include "gateway/net/sockets.h"
-#include "gateway/net/tls_context.h"
 #include "gateway/session/session.h"
 #include "gateway/topic/fanout.h"
 #include "gateway/worker/hub_link.h"
-#include "proto/tls_crypto.h"
+#include "gateway/worker/worker_tls.h"
 
 #define WORKER_MAGIC      0x574f524bu
 #define TICKS_PER_SECOND  (1000 / WHEEL_TICK_MS)
@@ -50,16 +48,12 @@ struct worker {
     struct hub_link *hub;
     int tick_fd;
     unsigned ticks;
-    struct config config; /* the supervisor's, with the tls settings in force */
-    struct tls_tickets *tickets;
-    struct tls_context *tls[CONFIG_MAX_TLS]; /* by section */
-    uint64_t goodbye_deadline_ms;            /* while stopping: when waiting output is given up */
-    uint32_t goodbye_at;                     /* while stopping: the last connection that was closed */
+    struct worker_tls *tls;
+    uint64_t goodbye_deadline_ms; /* while stopping: when waiting output is given up */
+    uint32_t goodbye_at;          /* while stopping: the last connection that was closed */
 };
 
 LOG_EVENT(log_stopping, "stopping", LOG_LEVEL_NOTICE);
-LOG_EVENT(log_tls_refused, "tls_refused", LOG_LEVEL_ERROR);
-LOG_EVENT(log_tls_loaded, "tls_loaded", LOG_LEVEL_INFO);
 
 /* The hub is read from only while the fan-out has room. */
 static void balance(struct worker *w)
@@ -204,127 +198,6 @@ static bool is_full_cb(void *ctx)
 static const struct sessions_handler sessions_handler = {
     .publish = publish_cb, .claimed = claimed_cb, .released = released_cb, .is_full = is_full_cb};
 
-/* ---- TLS ---- */
-
-/* Those in force; connections under way hold what they need on their own. */
-static void free_contexts(struct worker *w)
-{
-    for (unsigned i = 0; i < CONFIG_MAX_TLS; i++)
-        if (w->tls[i])
-            tls_context_free(w->tls[i]);
-    memset(w->tls, 0, sizeof w->tls);
-}
-
-/* Makes the contexts of all sections of a bundle. False: one is wrong, and none is kept. */
-static bool make_contexts(struct worker *w, const struct config *c, const struct tls_bundle *b,
-                          struct tls_context **made, char *error, size_t error_size)
-{
-    unsigned n = 0;
-    while (n < c->tls_sections &&
-           (made[n] = tls_context_new(c, n, b, w->tickets, w->args->keylog_fd, error, error_size)))
-        n++;
-    if (n == c->tls_sections && tls_tickets_load(w->tickets, b, error, error_size))
-        return true; /* the tickets last: from here on nothing is refused */
-    while (n > 0)
-        tls_context_free(made[--n]);
-    return false;
-}
-
-/* Tells the listeners what they speak from now on. */
-static void set_listeners_tls(struct worker *w)
-{
-    for (unsigned i = 0; i < w->config.listeners; i++) {
-        const struct config_listener *l = &w->config.listener[i];
-        struct net_tls tls = {.max_handshakes = l->max_handshakes,
-                              .handshake_timeout_ms = l->handshake_timeout_ms};
-        for (unsigned k = 0; k < w->config.tls_sections && *l->tls; k++)
-            if (strcmp(w->config.tls[k].name, l->tls) == 0)
-                tls.context = w->tls[k];
-        if (tls.context)
-            net_set_tls(sessions_net(w->sessions), i, &tls);
-    }
-}
-
-/* Frees the tls settings of a configuration. */
-static void forget_tls_settings(struct config *c)
-{
-    struct config old = {.tls_sections = c->tls_sections, .ticket_keys = c->ticket_keys};
-    memcpy(old.tls, c->tls, sizeof old.tls);
-    config_free(&old);
-    memset(c->tls, 0, sizeof c->tls);
-    c->tls_sections = 0;
-    c->ticket_keys = NULL;
-}
-
-/* Takes certificates, keys and settings from a bundle. False: something is wrong, and the old ones stay. */
-static bool load_tls(struct worker *w, int fd, char *error, size_t error_size)
-{
-    struct tls_context *made[CONFIG_MAX_TLS] = {NULL};
-    struct tls_bundle *b = tls_bundle_open(fd);
-    struct config fresh = w->config;
-    fresh.tls_sections = 0; /* its own, not those of the present one */
-    fresh.ticket_keys = NULL;
-    memset(fresh.tls, 0, sizeof fresh.tls);
-    bool ok = b && tls_bundle_settings(b, &fresh);
-    if (!ok)
-        snprintf(error, error_size, "not a tls bundle of this version");
-    ok = ok && make_contexts(w, &fresh, b, made, error, error_size);
-    if (b)
-        tls_bundle_close(b);
-    if (!ok) {
-        forget_tls_settings(&fresh);
-        LOG(log_tls_refused, LOG_STR("error", error));
-        return false;
-    }
-    free_contexts(w);
-    memcpy(w->tls, made, sizeof made);
-    forget_tls_settings(&w->config);
-    w->config = fresh;
-    set_listeners_tls(w);
-    LOG(log_tls_loaded, LOG_U64("sections", w->config.tls_sections));
-    return true;
-}
-
-/* Before the first use of OpenSSL. */
-static void set_up_tls(struct worker *w)
-{
-    if (w->tickets)
-        return;
-    tls_context_setup();
-    w->tickets = tls_tickets_new(w->args->ticket_seed, w->config.ticket_rotation_ms);
-    tls_wipe(w->args->ticket_seed,
-             sizeof *w->args->ticket_seed); /* or present keys would follow from it for ever */
-}
-
-/* The supervisor has a new bundle. */
-static void reload_tls(struct worker *w, uint32_t number, int fd)
-{
-    char error[256] = "";
-    set_up_tls(w);
-    load_tls(w, fd, error, sizeof error);
-    struct ipc_message m = IPC_MAKE(TLS_DONE, IPC_NUM(number), IPC_BYTES(error, strlen(error)));
-    if (ipc_packet_send(w->args->control_fd, &m, -1) < 0)
-        LOG(log_tls_refused, LOG_STR("error", "the supervisor cannot be told"));
-}
-
-/* At the start. */
-static bool start_tls(struct worker *w)
-{
-    char error[256];
-    w->config = *w->args->config; /* the strings are this process's copies */
-    if (!w->config.tls_sections)
-        return true;
-    set_up_tls(w);
-    return load_tls(w, w->args->tls_fd, error, sizeof error);
-}
-
-static void tear_down_tls(struct worker *w)
-{
-    free_contexts(w);
-    if (w->tickets)
-        tls_tickets_free(w->tickets);
-}
-
 /* About once a second: what is not counted as it happens, and tidying up. */
 static void every_second(struct worker *w)
 {
@@ -403,7 +276,7 @@ static void control_cb(evutil_socket_t fd, short what, void *arg)
         hub_link_attach(w->hub, got_fd);
         got_fd = -1;
     } else if (got > 0 && m.type == IPC_TLS && got_fd >= 0) {
-        reload_tls(w, (uint32_t)m.field[0].num, got_fd);
+        worker_tls_reload(w->tls, (uint32_t)m.field[0].num, got_fd);
     } else if (got > 0 && m.type == IPC_STOP) {
         stop(w);
     }
@@ -467,7 +340,7 @@ static void tear_down(struct worker *w)
     fanout_free(w->fanout);
     hub_link_free(w->hub);
     sessions_free(w->sessions);
-    tear_down_tls(w);
+    worker_tls_free(w->tls);
     event_base_free(w->base);
     libevent_global_shutdown();
 }
@@ -487,7 +360,8 @@ int worker_main(const struct process_args *args)
     counters_attach(&args->counters[args->number]);
     signal(SIGPIPE, SIG_IGN);
     build(&w);
-    if (!start_tls(&w))
+    w.tls = worker_tls_new(args, sessions_net(w.sessions));
+    if (!w.tls)
         return EXIT_FAILURE;
     if (ipc_packet_send(args->control_fd, &ready, -1) < 0)
         return EXIT_FAILURE;
