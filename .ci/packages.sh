@@ -10,7 +10,7 @@ TRY_PACKAGES=(curl mosquitto-clients)
 # Read by test.sh.
 # shellcheck disable=SC2034
 TEST_PACKAGES=("${BUILD_PACKAGES[@]}" "${TRY_PACKAGES[@]}" check python3 python3-pytest python3-paho-mqtt node-mqtt
-    openssl gnutls-bin gdb procps shellcheck mandoc clang-format git xz-utils)
+    libpaho-mqtt-dev openssl gnutls-bin gdb procps shellcheck mandoc clang-format git xz-utils)
 # To scan a TLS listener. Read by tests/tls/scan.sh.
 # shellcheck disable=SC2034
 SCAN_PACKAGES=(openssl testssl.sh sslscan python3)

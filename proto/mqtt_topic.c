@@ -140,3 +140,22 @@ bool mqtt_topic_share_shape(const char *s, size_t len)
     size_t name_len = end - SHARE_PREFIX_LEN;
     return name_len > 0 && !mqtt_topic_has_wildcard(s + SHARE_PREFIX_LEN, name_len) && end + 1 < len;
 }
+
+bool mqtt_topic_is_reserved(const char *s, size_t len)
+{
+    static const struct {
+        const char *level;
+        size_t len;
+    } rows[] = {{"$SYS", 4}, {"$share", 6}};
+    for (size_t i = 0; len && s[0] == '$' && i < sizeof rows / sizeof rows[0]; i++)
+        if (level_end(s, 0, len) == rows[i].len && memcmp(s, rows[i].level, rows[i].len) == 0)
+            return true;
+    return false;
+}
+
+size_t mqtt_topic_share_filter(const char *s, size_t len)
+{
+    if (!mqtt_topic_is_shared(s, len) || !mqtt_topic_share_shape(s, len))
+        return 0;
+    return level_end(s, SHARE_PREFIX_LEN, len) + 1;
+}

@@ -29,4 +29,11 @@ bool mqtt_topic_matches(const char *filter, size_t filter_len, const char *name,
 /* Whether the filter begins with "$share/" (MQTT 5.0 section 4.8.2). */
 bool mqtt_topic_is_shared(const char *s, size_t len);
 
+/* Whether a topic name is the server's own to publish to: "$SYS/...", "$share/..." (section 4.7.2). */
+bool mqtt_topic_is_reserved(const char *s, size_t len);
+
+/* Where the topic filter of "$share/name/filter" begins; 0: it is no shared subscription, or one without a
+ * proper name or filter ([MQTT-4.8.2-1], -2). The filter itself is not checked. */
+size_t mqtt_topic_share_filter(const char *s, size_t len);
+
 #endif

@@ -15,6 +15,7 @@
 enum output_policy { OUTPUT_DROP_OLDEST, OUTPUT_DISCONNECT };
 enum client_certificate { CLIENT_CERT_OFF, CLIENT_CERT_OPTIONAL, CLIENT_CERT_REQUIRED };
 enum tls_identity { TLS_IDENTITY_CN, TLS_IDENTITY_SAN };
+enum log_sync { LOG_SYNC_ALWAYS, LOG_SYNC_INTERVAL, LOG_SYNC_NEVER };
 enum tls_min_version { TLS_MIN_12, TLS_MIN_13 };
 
 /*
@@ -77,8 +78,24 @@ struct config {
     uint32_t input_limit; /* bytes of incomplete packets that all connections of a worker together may keep */
     uint32_t output_limit; /* bytes waiting per blocked client, beyond the frame being sent */
     enum output_policy output_policy;
-    char *clients_prefix;  /* implicit private channel: "clients/" + client id; "" : off */
-    char *broadcast_topic; /* implicit channel of everybody; "" : off */
+    uint32_t max_inflight;         /* messages sent to one client and not acknowledged */
+    uint32_t receive_maximum;      /* publishes of one client not answered yet; also told to it */
+    uint32_t implicit_qos;         /* the most with which implicit channels are delivered */
+    uint32_t max_session_expiry_s; /* the longest; ENGINE_EXPIRY_NEVER: no cap */
+    uint32_t session_expiry_s;     /* of 3.1.1 clients with clean session 0, which cannot say */
+    uint32_t max_topic_alias;      /* aliases a client may use towards us */
+    uint32_t sys_interval_s;       /* between two publications of the $SYS topics; 0: never */
+    bool retain;                   /* whether retained messages are taken */
+    char *clients_prefix;          /* implicit private channel: "clients/" + client id; "" : off */
+    char *broadcast_topic;         /* implicit channel of everybody; "" : off */
+    /* log { } */
+    enum log_sync log_sync; /* values as enum engine_sync */
+    uint32_t log_sync_interval_ms;
+    uint32_t log_max_age_s;          /* 0: no limit */
+    uint64_t log_max_size;           /* bytes; 0: no limit */
+    uint64_t log_max_file;           /* bytes of the data file */
+    uint32_t log_reserve;            /* bytes of disk space held ahead */
+    uint32_t log_cursor_interval_ms; /* how often live sessions' cursors are written */
     /* fanout { } */
     uint32_t fanout_slice;       /* deliveries per turn of the event loop */
     uint32_t fanout_queue_limit; /* bytes of messages per worker that may wait for fan-out */

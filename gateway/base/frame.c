@@ -12,10 +12,11 @@
 /* A frame of len bytes that the caller fills in before anybody else sees it. */
 struct frame *frame_new(size_t len)
 {
-    CHECK(len <= UINT32_MAX);
+    CHECK(len <= INT32_MAX);
     struct frame *f = xmalloc(sizeof *f + len);
     f->refs = 1;
-    f->len = (uint32_t)len;
+    f->len = (uint32_t)len & INT32_MAX;
+    f->must_arrive = 0;
     return f;
 }
 

@@ -10,7 +10,8 @@
 
 struct frame {
     uint32_t refs;
-    uint32_t len;
+    uint32_t len : 31;
+    uint32_t must_arrive : 1; /* it is not dropped to make room for others; set by who makes it */
     unsigned char data[];
 };
 

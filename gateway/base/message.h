@@ -50,6 +50,21 @@ static inline const char *message_payload(const struct message *m)
 {
     return m->bytes + m->topic_len + m->props_len;
 }
+/* What it is made of; the ranges are the message's. */
+static inline struct message_parts message_parts_of(const struct message *m)
+{
+    return (struct message_parts){.topic = message_topic(m),
+                                  .props = message_props(m),
+                                  .payload = message_payload(m),
+                                  .topic_len = m->topic_len,
+                                  .props_len = m->props_len,
+                                  .payload_len = m->payload_len,
+                                  .qos = m->qos,
+                                  .retain = m->retain,
+                                  .seq = m->seq,
+                                  .expires_ms = m->expires_ms,
+                                  .origin = m->origin};
+}
 /* Bytes of memory it occupies. */
 static inline size_t message_size(const struct message *m)
 {

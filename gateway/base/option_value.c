@@ -23,9 +23,9 @@ static const struct suffix duration_suffix[] = {
 
 static const struct suffix *suffixes(const struct option_row *row)
 {
-    return row->type == OPTION_SIZE       ? size_suffix
-           : row->type == OPTION_DURATION ? duration_suffix
-                                          : no_suffix;
+    return row->type == OPTION_SIZE || row->type == OPTION_SIZE64 ? size_suffix
+           : row->type == OPTION_DURATION                         ? duration_suffix
+                                                                  : no_suffix;
 }
 
 /* The smallest step a file can name (bytes, milliseconds) per unit that the struct holds. */
@@ -36,6 +36,8 @@ static uint64_t steps_per_unit(const struct option_row *row)
 
 void option_format_number(const struct option_row *row, uint64_t n, char *out, size_t size)
 {
+    if (row->zero && n == row->zero)
+        n = 0;
     n *= steps_per_unit(row);
     const struct suffix *s = suffixes(row);
     while (n % s->factor != 0)
@@ -84,16 +86,27 @@ static int choice_index(const char *choices, const char *word)
     return -1;
 }
 
+/* A number as it lies in the struct. */
+static uint64_t number_in(const struct option_row *row, const void *at)
+{
+    return row->type == OPTION_SIZE64 ? *(const uint64_t *)at : *(const uint32_t *)at;
+}
+
 static bool set_number(const struct option_row *row, void *at, const char *text, char *expected)
 {
     uint64_t n;
     if (parse_number(row, text, &n) && n >= row->min && n <= row->max) {
-        *(uint32_t *)at = (uint32_t)n;
+        n = n ? n : row->zero;
+        if (row->type == OPTION_SIZE64)
+            *(uint64_t *)at = n;
+        else
+            *(uint32_t *)at = (uint32_t)n;
         return true;
     }
     static const char *const shape[] = {
         [OPTION_UINT] = "a number from %s to %s (%s)",
         [OPTION_SIZE] = "a size from %s to %s (%s; suffixes K, M, G)",
+        [OPTION_SIZE64] = "a size from %s to %s (%s; suffixes K, M, G)",
         [OPTION_DURATION] = "a duration from %s to %s (suffixes ms, s, m, h)",
     };
     char min[32], max[32];
@@ -242,7 +255,7 @@ bool option_set(const struct option_row *row, void *base, const char *text, char
     static bool (*const set[])(const struct option_row *, void *, const char *, char *) = {
         [OPTION_UINT] = set_number, [OPTION_SIZE] = set_number,   [OPTION_DURATION] = set_number,
         [OPTION_BOOL] = set_bool,   [OPTION_STRING] = set_string, [OPTION_ENUM] = set_enum,
-        [OPTION_LIST] = set_list,
+        [OPTION_LIST] = set_list,   [OPTION_SIZE64] = set_number,
     };
     return set[row->type](row, (char *)base + row->offset, text, expected);
 }
@@ -293,8 +306,9 @@ void option_print(const struct option_row *row, const void *base, FILE *out)
     switch (row->type) {
     case OPTION_UINT:
     case OPTION_SIZE:
+    case OPTION_SIZE64:
     case OPTION_DURATION:
-        option_format_number(row, *(const uint32_t *)at, number, sizeof number);
+        option_format_number(row, number_in(row, at), number, sizeof number);
         fputs(number, out);
         break;
     case OPTION_BOOL:
@@ -321,7 +335,9 @@ bool option_same(const struct option_row *row, const void *a, const void *b)
     case OPTION_STRING:
     case OPTION_LIST:
         return strcmp(*(char *const *)x, *(char *const *)y) == 0;
+    case OPTION_ENUM:
+        return *(const int *)x == *(const int *)y;
     default:
-        return *(const uint32_t *)x == *(const uint32_t *)y;
+        return number_in(row, x) == number_in(row, y);
     }
 }

@@ -16,8 +16,10 @@
 
 #define KIB       1024u
 #define MIB       (1024u * KIB)
+#define GIB       (1024ull * MIB)
 #define MINUTE_MS (60u * 1000u)
 #define HOUR_MS   (60u * MINUTE_MS)
+#define CENTURY_S (36500u * 24u * 3600u)
 
 static const char *check_name(const char *text) { return *text ? NULL : "a name"; }
 
@@ -69,6 +71,9 @@ static const char *check_token_file(const char *text)
 static const struct option_section sections[] = {
     {.name = "", .help = "Processes and log."},
     {.name = "mqtt", .help = "What MQTT clients may do and what they may cost."},
+    {.name = "log",
+     .help = "What is kept in data_dir: messages with QoS 1 and 2, sessions that outlive their connection, "
+             "retained messages."},
     {.name = "fanout", .help = "How messages are taken to their subscribers."},
     {.name = "ipc", .help = "Messages between the hub and the workers."},
     {.name = "api", .help = "The HTTP API of the hub."},
@@ -114,9 +119,9 @@ static const struct option_row table[] = {
      .offset = IN(data_dir), .check = check_name,
      .help = "Directory for what outlives the process. A relative path counts from where the gateway is "
              "started."},
-    {.section = "", .name = "engine", .type = OPTION_STRING, .default_text = "memory", .choices = "memory",
+    {.section = "", .name = "engine", .type = OPTION_STRING, .default_text = "local", .choices = "local",
      .offset = IN(engine),
-     .help = "What keeps messages and sessions. With memory nothing outlives the process."},
+     .help = "What keeps messages and sessions. local is a file in data_dir, for one machine."},
     {.section = "", .name = "shutdown_timeout", .type = OPTION_DURATION, .default_text = "10s", .min = 0,
      .max = 10 * MINUTE_MS, .unit = "ms", .offset = IN(shutdown_timeout_ms),
      .help = "How long a clean stop may take: clients are told and what waits for them is sent; what "
@@ -177,6 +182,38 @@ static const struct option_row table[] = {
      .choices = "drop-oldest|disconnect", .offset = IN(output_policy),
      .help = "What happens to a client that would exceed output_limit: drop-oldest discards the messages "
              "that have waited longest and counts them, disconnect closes it with reason slow_consumer."},
+    {.section = "mqtt", .name = "max_inflight", .type = OPTION_UINT, .default_text = "64", .min = 1,
+     .max = 1000, .unit = "messages", .offset = IN(max_inflight),
+     .help = "The most messages with QoS 1 and 2 that are sent to one client and not acknowledged yet; the client's "
+             "Receive Maximum may lower it. More make a client on a long path faster; each costs some 16 bytes "
+             "while it is on its way."},
+    {.section = "mqtt", .name = "receive_maximum", .type = OPTION_UINT, .default_text = "64", .min = 1,
+     .max = 1000, .unit = "messages", .offset = IN(receive_maximum),
+     .help = "The most publishes with QoS 1 and 2 of one client that are not answered yet. MQTT 5 clients are told, "
+             "and closed when they exceed it; of MQTT 3.1.1 clients no more is read until some are answered."},
+    {.section = "mqtt", .name = "implicit_qos", .type = OPTION_UINT, .default_text = "1", .min = 0, .max = 2,
+     .unit = "QoS", .offset = IN(implicit_qos),
+     .help = "The most with which the topics that clients hear without subscribing are delivered; messages published "
+             "with less keep theirs. With 0 a client that was away does not get them later."},
+    {.section = "mqtt", .name = "max_session_expiry", .type = OPTION_DURATION, .default_text = "720h", .min = 0,
+     .max = CENTURY_S, .zero = UINT32_MAX, .unit = "s", .offset = IN(max_session_expiry_s),
+     .help = "The longest that a session outlives its connection; MQTT 5 clients that ask for more are told. Each that "
+             "is stored costs some 100 bytes of disk and nothing in memory. 0 means no cap."},
+    {.section = "mqtt", .name = "session_expiry", .type = OPTION_DURATION, .default_text = "720h", .min = 1,
+     .max = CENTURY_S, .unit = "s", .offset = IN(session_expiry_s),
+     .help = "How long the session of an MQTT 3.1.1 client with clean session 0 outlives its connection; such a client "
+             "cannot say."},
+    {.section = "mqtt", .name = "max_topic_alias", .type = OPTION_UINT, .default_text = "16", .min = 0,
+     .max = 1000, .unit = "aliases", .offset = IN(max_topic_alias),
+     .help = "Topic aliases that an MQTT 5 client may set, and that it is sent if it takes any. One that uses them "
+             "costs the memory of their topics. 0 means none."},
+    {.section = "mqtt", .name = "retain", .type = OPTION_BOOL, .default_text = "true", .offset = IN(retain),
+     .help = "Whether retained messages are taken and given. With false MQTT 5 clients are told, and one that publishes "
+             "such a message is closed."},
+    {.section = "mqtt", .name = "sys_interval", .type = OPTION_DURATION, .default_text = "10s", .min = 0,
+     .max = 3600, .unit = "s", .offset = IN(sys_interval_s),
+     .help = "How often figures about the gateway are published to the topics below $SYS/broker/, under the names that "
+             "monitoring tools for mosquitto read. 0 means never."},
     {.section = "mqtt", .name = "clients_prefix", .type = OPTION_STRING, .default_text = "clients/",
      .offset = IN(clients_prefix), .check = check_topic,
      .help = "Every client hears the topic made of this prefix and its client id without subscribing; that "
@@ -185,6 +222,39 @@ static const struct option_row table[] = {
      .offset = IN(broadcast_topic), .check = check_topic,
      .help = "Every client hears this topic without subscribing; that costs no memory. An empty string "
              "switches it off."},
+
+    {.section = "log", .name = "sync", .type = OPTION_ENUM, .default_text = "always",
+     .choices = "always|interval|never", .offset = IN(log_sync),
+     .help = "When a publish with QoS 1 or 2 is acknowledged. always: when it is on disk (fsync), so that neither a "
+             "crash nor a power loss costs anything that was acknowledged; publishers share each fsync. interval: at "
+             "once, and on disk after sync_interval at the latest; a crash of the hub or a power loss costs what was "
+             "acknowledged in that time. never: at once, and the system writes when it likes; a crash of the hub costs "
+             "milliseconds, a power loss perhaps everything that is kept."},
+    {.section = "log", .name = "sync_interval", .type = OPTION_DURATION, .default_text = "1s", .min = 10,
+     .max = 60 * MINUTE_MS, .unit = "ms", .offset = IN(log_sync_interval_ms),
+     .help = "With sync = interval, how much time of acknowledged messages may be lost. Without effect otherwise."},
+    {.section = "log", .name = "max_age", .type = OPTION_DURATION, .default_text = "168h", .min = 0,
+     .max = CENTURY_S, .unit = "s", .offset = IN(log_max_age_s),
+     .help = "Messages older than that are removed, read or not. 0 means no limit: then the oldest go when max_size is "
+             "reached."},
+    {.section = "log", .name = "max_size", .type = OPTION_SIZE64, .default_text = "4G", .min = 0,
+     .max = 16 * 1024 * GIB, .unit = "bytes", .offset = IN(log_max_size),
+     .help = "The oldest messages beyond that are removed, read or not. It counts the bytes of messages, not those of "
+             "sessions and retained messages. 0 means no limit: then messages are refused when the disk or max_file is "
+             "full."},
+    {.section = "log", .name = "max_file", .type = OPTION_SIZE64, .default_text = "128G", .min = 16 * MIB,
+     .max = 16 * 1024 * GIB, .unit = "bytes", .offset = IN(log_max_file),
+     .help = "The most that the data file may take; messages beyond it are refused. It is address space in the hub and "
+             "in each worker from the start, and disk space only as it is used. The file grows and never shrinks."},
+    {.section = "log", .name = "reserve", .type = OPTION_SIZE, .default_text = "16M", .min = MIB,
+     .max = GIB, .unit = "bytes", .offset = IN(log_reserve),
+     .help = "Disk space that the data file holds ahead, so that on a full disk messages are refused while sessions, "
+             "acknowledgements and removing go on."},
+    {.section = "log", .name = "cursor_interval", .type = OPTION_DURATION, .default_text = "30s", .min = 100,
+     .max = 10 * MINUTE_MS, .unit = "ms", .offset = IN(log_cursor_interval_ms),
+     .help = "How often it is written how far a connected client has come. After a crash of its worker it gets again "
+             "what it acknowledged in this time (QoS 1; QoS 2 is exact). Shorter costs more writing, and memory of the hub "
+             "for what is written at once."},
 
     {.section = "fanout", .name = "slice", .type = OPTION_UINT, .default_text = "256", .min = 1,
      .max = 100000, .unit = "deliveries", .offset = IN(fanout_slice),

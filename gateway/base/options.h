@@ -15,6 +15,7 @@
 enum option_type {
     OPTION_UINT,
     OPTION_SIZE,
+    OPTION_SIZE64,
     OPTION_DURATION,
     OPTION_BOOL,
     OPTION_STRING,
@@ -23,8 +24,8 @@ enum option_type {
 };
 
 /* How each type lies in the struct: OPTION_BOOL a bool, OPTION_STRING a char *, OPTION_LIST a char * with
- * '\n' between the values ("" : none), OPTION_ENUM an enum whose values are the positions in `choices`, the
- * others a uint32_t. */
+ * '\n' between the values ("" : none), OPTION_ENUM an enum whose values are the positions in `choices`,
+ * OPTION_SIZE64 a uint64_t, the others a uint32_t. */
 struct option_row {
     const char *section; /* "" : top level */
     const char *name;
@@ -32,6 +33,7 @@ struct option_row {
     const char *default_text; /* as it would stand in a file: "64K", "10s", "true", "drop-oldest" */
     const char *sample; /* what the sample shows in its place where the default is no example, or NULL */
     uint64_t min, max;  /* numbers only, in the unit */
+    uint64_t zero;      /* numbers only: what a 0 in the file is in the struct, beyond max */
     const char *unit;   /* "", "bytes", "ms", "s", "connections", ... */
     bool reloadable;
     const char

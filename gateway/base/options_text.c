@@ -45,14 +45,15 @@ static const char *type_word(const struct option_row *row)
     static const char *const word[] = {
         [OPTION_UINT] = "number",  [OPTION_SIZE] = "size",     [OPTION_DURATION] = "duration",
         [OPTION_BOOL] = "boolean", [OPTION_STRING] = "string", [OPTION_ENUM] = "word",
-        [OPTION_LIST] = "list",
+        [OPTION_LIST] = "list",    [OPTION_SIZE64] = "size",
     };
     return row->choices ? "word" : word[row->type];
 }
 
 static bool is_number(const struct option_row *row)
 {
-    return row->type == OPTION_UINT || row->type == OPTION_SIZE || row->type == OPTION_DURATION;
+    return row->type == OPTION_UINT || row->type == OPTION_SIZE || row->type == OPTION_SIZE64 ||
+           row->type == OPTION_DURATION;
 }
 
 /* One line of facts: values allowed, default, when a change takes effect. A default that is very long is left
@@ -63,7 +64,7 @@ static void print_facts(FILE *out, const struct option_row *row, bool default_fo
         char min[32], max[32];
         option_format_number(row, row->min, min, sizeof min);
         option_format_number(row, row->max, max, sizeof max);
-        bool has_unit = row->type == OPTION_UINT || row->type == OPTION_SIZE;
+        bool has_unit = row->type != OPTION_DURATION;
         fprintf(out, "From %s to %s%s%s.", min, max, has_unit ? " " : "", has_unit ? row->unit : "");
     } else if (row->type == OPTION_BOOL) {
         fprintf(out, "One of true or false.");

@@ -10,7 +10,7 @@
 #include "gateway/base/check.h"
 #include "gateway/base/xmalloc.h"
 
-#define BLOCK_KEPT (1u << 20)
+#define BLOCK_KEPT (64u << 10)
 
 /* What a message costs beside its bytes: nodes in four tables. */
 #define MESSAGE_OVERHEAD 512

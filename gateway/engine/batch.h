@@ -16,6 +16,7 @@ enum batch_op_type {
     OP_SUBSCRIBE,      /* identifier, options; since; client id, filter */
     OP_UNSUBSCRIBE,    /* client id, filter */
     OP_PROGRESS,       /* cursor; client id, the value for the table */
+    OP_NOTE,           /* name, bytes */
     OP_SEQUENCE,       /* numbers up to this may be given out */
     OP_TICK,           /* now */
     OP_TYPES

@@ -79,6 +79,8 @@ struct engine_ops {
                         size_t filter_len);
     /* How far a session has come. */
     void (*progress)(struct engine *e, const char *client_id, size_t len, const struct engine_progress *p);
+    /* Keeps a few bytes (at most 256) of the owner's own under a name, in place of earlier ones. */
+    void (*note)(struct engine *e, const char *name, const void *data, size_t len);
     /* Hands over everything since the last call to be made durable; returns its ticket. */
     uint64_t (*commit)(struct engine *e);
     /* Whether more waits for the disk than should: append() refuses, and the rest had better wait. */
@@ -99,6 +101,8 @@ struct engine_ops {
     /* Calls fn with the session if there is one. */
     bool (*session_get)(struct engine_reader *r, const char *client_id, size_t len, engine_session_fn fn,
                         void *ctx);
+    /* The bytes of a note: writes up to max of them to out; how many there are, 0: none. */
+    size_t (*note_get)(struct engine_reader *r, const char *name, void *out, size_t max);
     /* Calls fn for up to max sessions after the given client id (none: len 0), in the order of their keys;
      * the number of calls. */
     size_t (*session_walk)(struct engine_reader *r, const char *after, size_t len, size_t max,
@@ -110,6 +114,9 @@ struct engine_ops {
     bool (*retained_walk)(struct engine_reader *r, const char *filter, size_t len, engine_match_fn match,
                           const char *after, size_t after_len, size_t max, engine_message_fn fn, void *ctx,
                           char *last, size_t *last_len);
+    /* Calls fn with the message of this number, if the log has it and its time has not passed; fn's answer is
+     * ignored. */
+    bool (*message_get)(struct engine_reader *r, uint64_t seq, engine_message_fn fn, void *ctx);
     /* A scan of the log after a number, over messages that match any of the filters, each given once. */
     struct engine_scan *(*scan_new)(struct engine_reader *r, const struct engine_filter *filters, size_t n,
                                     uint64_t after, engine_match_fn match);

@@ -68,7 +68,7 @@ enum engine_inflight_state {
 };
 struct engine_inflight {
     uint64_t seq;
-    uint16_t packet_id;
+    uint16_t packet_id; /* 0: a retained message, which is not read from the log */
     uint8_t state;
 };
 

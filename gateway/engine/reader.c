@@ -142,6 +142,22 @@ bool reader_session_get(struct engine_reader *r, const char *client_id, size_t l
     return found;
 }
 
+size_t reader_note_get(struct engine_reader *r, const char *name, void *out, size_t max)
+{
+    struct record_key key;
+    struct kv_bytes value;
+    size_t size = 0;
+    if (!begin(r))
+        return 0;
+    key_note(&key, name, strlen(name));
+    if (kv_get(r->t, KV_META, key_bytes(&key), &value) == KV_OK) {
+        size = value.size;
+        memcpy(out, value.data, size < max ? size : max);
+    }
+    end(r);
+    return size;
+}
+
 size_t reader_session_walk(struct engine_reader *r, const char *after, size_t len, size_t max,
                            engine_session_each_fn fn, void *ctx)
 {
@@ -217,4 +233,24 @@ bool reader_retained_walk(struct engine_reader *r, const char *filter, size_t le
     }
     end(r);
     return more;
+}
+
+bool reader_message_get(struct engine_reader *r, uint64_t seq, engine_message_fn fn, void *ctx)
+{
+    struct record_key key;
+    struct kv_bytes value;
+    struct record_message m;
+    if (!begin(r))
+        return false;
+    key_u64(&key, seq);
+    bool found = kv_get(r->t, KV_LOG, key_bytes(&key), &value) == KV_OK;
+    if (found && (!record_message_read(value, &m) || m.parts.seq != seq)) {
+        damaged("log");
+        found = false;
+    }
+    found = found && (!m.parts.expires_ms || m.parts.expires_ms > clock_wall_ms());
+    if (found)
+        fn(ctx, &m.parts, m.time_ms);
+    end(r);
+    return found;
 }

@@ -134,6 +134,14 @@ void key_prefix(struct record_key *k, const char *prefix, size_t len)
     key_name(k, prefix, len < most ? len : most);
 }
 
+void key_note(struct record_key *k, const char *name, size_t len)
+{
+    static const char prefix[] = "note:";
+    k->size = sizeof prefix - 1 + len;
+    memcpy(k->bytes, prefix, sizeof prefix - 1);
+    memcpy(k->bytes + sizeof prefix - 1, name, len);
+}
+
 /* The name behind `skip` bytes of a key: in the key, or in `stored` when it is long. */
 static bool name_of(struct kv_bytes key, size_t skip, struct kv_bytes stored, struct kv_bytes *name)
 {

@@ -30,6 +30,10 @@ void key_name(struct record_key *k, const char *name, size_t len);
 void key_u64_name(struct record_key *k, uint64_t a, const char *name, size_t len);
 /* Where names with this beginning start. */
 void key_prefix(struct record_key *k, const char *prefix, size_t len);
+/* The key of a note in the table of what there is once. */
+#define RECORD_NOTE_NAME_MAX 64
+#define RECORD_NOTE_MAX      256
+void key_note(struct record_key *k, const char *name, size_t len);
 /* The first number of a key, and the second. */
 static inline uint64_t key_first(struct kv_bytes key)
 {

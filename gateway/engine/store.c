@@ -446,6 +446,13 @@ void store_progress(struct engine *e, const char *client_id, size_t len, const s
     free(value);
 }
 
+void store_note(struct engine *e, const char *name, const void *data, size_t len)
+{
+    CHECK(strlen(name) <= RECORD_NOTE_NAME_MAX && len <= RECORD_NOTE_MAX);
+    add(e, (struct batch_op){.type = OP_NOTE}, (struct batch_range){name, strlen(name)},
+        (struct batch_range){data, len}, none);
+}
+
 bool store_busy(const struct engine *e)
 {
     return e->filling.size + atomic_load(&e->handed) > e->settings.max_pending_bytes &&

@@ -34,6 +34,7 @@ void store_subscribe(struct engine *e, const char *client_id, size_t len,
 void store_unsubscribe(struct engine *e, const char *client_id, size_t len, const char *filter,
                        size_t filter_len);
 void store_progress(struct engine *e, const char *client_id, size_t len, const struct engine_progress *p);
+void store_note(struct engine *e, const char *name, const void *data, size_t len);
 uint64_t store_commit(struct engine *e);
 bool store_busy(const struct engine *e);
 void store_tick(struct engine *e);
@@ -46,7 +47,7 @@ void store_stats(struct engine *e, struct engine_stats *out);
     .find = store_find, .forget_worker = store_forget_worker, .count = store_count, .append = store_append,  \
     .retain = store_retain, .session_put = store_session_put, .session_remove = store_session_remove,        \
     .subscribe = store_subscribe, .unsubscribe = store_unsubscribe, .progress = store_progress,              \
-    .commit = store_commit, .busy = store_busy, .tick = store_tick, .event_fd = store_event_fd,              \
-    .poll = store_poll, .stats = store_stats
+    .note = store_note, .commit = store_commit, .busy = store_busy, .tick = store_tick,                      \
+    .event_fd = store_event_fd, .poll = store_poll, .stats = store_stats
 
 #endif

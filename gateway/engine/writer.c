@@ -42,6 +42,13 @@ static enum kv_result write_sequence(struct writer *w, const struct batch_op *op
     return put_sequence(w);
 }
 
+static enum kv_result write_note(struct writer *w, const struct batch_op *op)
+{
+    struct record_key key;
+    key_note(&key, batch_bytes(op, 0), op->len[0]);
+    return kv_put(w->t, KV_META, key_bytes(&key), kv_bytes(batch_bytes(op, 1), op->len[1]));
+}
+
 static enum kv_result take_tick(struct writer *w, const struct batch_op *op)
 {
     w->state.now_ms = op->number[0];
@@ -51,15 +58,11 @@ static enum kv_result take_tick(struct writer *w, const struct batch_op *op)
 }
 
 static enum kv_result (*const apply[OP_TYPES])(struct writer *w, const struct batch_op *op) = {
-    [OP_APPEND] = write_append,
-    [OP_RETAIN] = write_retain,
-    [OP_SESSION_PUT] = write_session_put,
-    [OP_SESSION_REMOVE] = write_session_remove,
-    [OP_SUBSCRIBE] = write_subscribe,
-    [OP_UNSUBSCRIBE] = write_unsubscribe,
-    [OP_PROGRESS] = write_progress,
-    [OP_SEQUENCE] = write_sequence,
-    [OP_TICK] = take_tick,
+    [OP_APPEND] = write_append,           [OP_RETAIN] = write_retain,
+    [OP_SESSION_PUT] = write_session_put, [OP_SESSION_REMOVE] = write_session_remove,
+    [OP_SUBSCRIBE] = write_subscribe,     [OP_UNSUBSCRIBE] = write_unsubscribe,
+    [OP_PROGRESS] = write_progress,       [OP_NOTE] = write_note,
+    [OP_SEQUENCE] = write_sequence,       [OP_TICK] = take_tick,
 };
 
 /* Whether an operation needs new room for a message. Clearing a retained one does not. */

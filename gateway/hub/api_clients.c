@@ -1,19 +1,19 @@
 /*
- * One client over HTTP: who it is, and the end of its connection. The registry knows its worker; the rest
- * only the worker knows, so GET asks it with CLIENT_GET and the request waits in a list until CLIENT_INFO
- * comes, the worker goes away, or QUERY_TIMEOUT is over. Nothing else waits for a worker.
+ * One client over HTTP: who it is, and the end of its connection or of its session. The registry knows its
+ * worker; the rest only the worker knows, so GET asks it with CLIENT_GET and the request waits in a list
+ * until CLIENT_INFO comes, the worker goes away, or QUERY_TIMEOUT is over. Nothing else waits for a worker.
+ * Of a client that is away the hub knows what is stored (api_sessions.c).
  */
 #include <event2/event.h>
 #include <event2/http.h>
-#include <stdio.h>
+#include <event2/keyvalq_struct.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "gateway/base/check.h"
 #include "gateway/base/xmalloc.h"
-#include "gateway/hub/http_api.h"
-#include "gateway/hub/hub_internal.h"
+#include "gateway/hub/api_sessions.h"
+#include "gateway/hub/hub_sessions.h"
 
 #define MAX_QUERIES 1000u
 
@@ -63,28 +63,24 @@ static struct hub_query *begin_query(struct http_call *call, struct engine_claim
     return q;
 }
 
-/* The claim of the client in the path; false: the request has been answered. */
-static bool find_client(struct http_call *call, struct engine_claim *claim)
+/* Answers about a client that is not connected. */
+static void reply_away(struct hub *h, struct evhttp_request *req, const char *id, size_t len)
 {
-    switch (hub_find_client(call->hub, call->id, call->id_len, claim)) {
-    case HUB_CONNECTED:
-        return true;
-    case HUB_UNCERTAIN:
-        http_problem(call->req, 503, NULL, "the hub is still learning who is connected");
-        return false;
-    case HUB_NOT_CONNECTED:
-        break;
+    json_t *session = api_session_json(h, id, len, 0);
+    if (!session) {
+        http_problem(req, 404, "id", "client not connected, and no session of it is stored");
+        return;
     }
-    http_problem(call->req, 404, "id", "client not connected");
-    return false;
+    json_t *doc = json_object();
+    json_object_set_new(doc, "client_id", api_text(id, len));
+    json_object_set_new(doc, "connected", json_false());
+    json_object_set_new(doc, "session", session);
+    http_reply_json(req, 200, doc);
 }
 
-/* GET /v1/clients/{id} */
-void api_client_get(struct http_call *call)
+/* Asks the client's worker. */
+static void ask_worker(struct http_call *call, struct engine_claim claim)
 {
-    struct engine_claim claim;
-    if (!find_client(call, &claim))
-        return;
     if (call->hub->queries_open >= MAX_QUERIES) {
         http_problem(call->req, 503, NULL, "too many requests of this kind are waiting");
         return;
@@ -97,31 +93,96 @@ void api_client_get(struct http_call *call)
     end_query(q);
 }
 
-/* DELETE /v1/clients/{id}: ends the connection. */
+static void reply_uncertain(struct evhttp_request *req)
+{
+    http_problem(req, 503, NULL, "the hub is still learning who is connected");
+}
+
+/* GET /v1/clients/{id} */
+void api_client_get(struct http_call *call)
+{
+    struct engine_claim claim;
+    switch (hub_find_client(call->hub, call->id, call->id_len, &claim)) {
+    case HUB_CONNECTED:
+        ask_worker(call, claim);
+        break;
+    case HUB_UNCERTAIN:
+        reply_uncertain(call->req);
+        break;
+    case HUB_NOT_CONNECTED:
+        reply_away(call->hub, call->req, call->id, call->id_len);
+        break;
+    }
+}
+
+/* Whether the query says session=true; false in *ok: it says something else. */
+static bool asks_for_session(struct evhttp_request *req, bool *ok)
+{
+    const char *query = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(req));
+    struct evkeyvalq pairs;
+    *ok = true;
+    if (!query)
+        return false;
+    if (evhttp_parse_query_str(query, &pairs) != 0) {
+        *ok = false;
+        return false;
+    }
+    const char *value = evhttp_find_header(&pairs, "session");
+    bool asks = value && strcmp(value, "true") == 0;
+    *ok = !value || asks || strcmp(value, "false") == 0;
+    evhttp_clear_headers(&pairs);
+    return asks;
+}
+
+/* What was stored is gone. */
+static void deleted_cb(struct hub *h, void *arg, enum engine_result result)
+{
+    (void)h;
+    if (result == ENGINE_FAILED)
+        http_problem(arg, 503, NULL, "%s", engine_result_text(result));
+    else
+        http_reply_empty(arg, 204);
+}
+
+/* Ends the session, and the connection if there is one. */
+static void delete_session(struct http_call *call)
+{
+    switch (hub_session_delete(call->hub, call->id, call->id_len)) {
+    case HUB_DELETE_DONE:
+        hub_on_committed(call->hub, deleted_cb, call->req);
+        break;
+    case HUB_DELETE_ABSENT:
+        http_problem(call->req, 404, "id", "client not connected, and no session of it is stored");
+        break;
+    case HUB_DELETE_UNCERTAIN:
+        reply_uncertain(call->req);
+        break;
+    case HUB_DELETE_BUSY:
+        http_problem(call->req, 503, NULL, "the queue of the client's worker is full");
+        break;
+    }
+}
+
+/* DELETE /v1/clients/{id}: ends the connection, or the session of a client that has none. With ?session=true
+ * both. */
 void api_client_delete(struct http_call *call)
 {
     struct engine_claim claim;
-    if (!find_client(call, &claim))
-        return;
-    struct ipc_message m =
-        IPC_MAKE(KICK, IPC_NUM(CLOSE_KICKED), IPC_NUM(claim.number), IPC_BYTES(call->id, call->id_len));
-    if (hub_send(call->hub, claim.worker, &m))
+    bool ok, with_session = asks_for_session(call->req, &ok);
+    if (!ok)
+        http_problem(call->req, 400, "session", "expected true or false");
+    else if (with_session || hub_find_client(call->hub, call->id, call->id_len, &claim) != HUB_CONNECTED)
+        delete_session(call);
+    else if (hub_kick(call->hub, claim, CLOSE_KICKED, call->id, call->id_len))
         http_reply_empty(call->req, 204);
     else
         http_problem(call->req, 503, NULL, "the queue of worker %u is full", (unsigned)claim.worker);
 }
 
-/* A text, or null where the bytes are not UTF-8. */
-static json_t *text_json(const char *data, size_t len)
-{
-    json_t *s = json_stringn(data, len);
-    return s ? s : json_null();
-}
-
 /* A text, or null where there is none. */
 static json_t *text_or_null(const struct ipc_bytes *text)
 {
-    return text->len ? text_json(text->data, text->len) : json_null();
+    return text->len ? api_text(text->data, text->len) : json_null();
 }
 
 /* The parts between newlines. */
@@ -132,23 +193,10 @@ static json_t *lines_json(const struct ipc_bytes *text)
     while (p < end) {
         const char *stop = memchr(p, '\n', (size_t)(end - p));
         size_t len = stop ? (size_t)(stop - p) : (size_t)(end - p);
-        json_array_append_new(list, text_json(p, len));
+        json_array_append_new(list, api_text(p, len));
         p += len + 1;
     }
     return list;
-}
-
-/* A wall clock time as RFC 3339 text in UTC. */
-static json_t *time_json(uint64_t wall_ms)
-{
-    char text[64];
-    time_t seconds = (time_t)(wall_ms / 1000);
-    struct tm tm;
-    if (!gmtime_r(&seconds, &tm))
-        return json_null();
-    size_t n = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(text + n, sizeof text - n, ".%03uZ", (unsigned)(wall_ms % 1000));
-    return json_string(text);
 }
 
 static const char *protocol_name(uint64_t level)
@@ -162,19 +210,27 @@ static json_t *client_json(const struct hub_query *q, const struct ipc_message *
 {
     const union ipc_field *f = m->field;
     json_t *doc = json_object();
-    json_object_set_new(doc, "client_id", text_json(q->id, q->id_len));
+    json_object_set_new(doc, "client_id", api_text(q->id, q->id_len));
+    json_object_set_new(doc, "connected", json_true());
     json_object_set_new(doc, "worker", json_integer(q->claim.worker));
     json_object_set_new(doc, "protocol", json_string(protocol_name(f[2].num)));
     json_object_set_new(doc, "keepalive", json_integer((json_int_t)f[3].num));
-    json_object_set_new(doc, "connected_since", time_json(f[4].num));
+    json_object_set_new(doc, "connected_since", api_time(f[4].num));
     json_object_set_new(doc, "idle_seconds", json_real((double)f[5].num / 1000));
     json_object_set_new(doc, "subscription_count", json_integer((json_int_t)f[6].num));
     json_object_set_new(doc, "subscriptions", lines_json(&f[10].bytes));
     json_object_set_new(doc, "output_bytes", json_integer((json_int_t)f[7].num));
-    json_object_set_new(doc, "address", text_json(f[8].bytes.data, f[8].bytes.len));
-    json_object_set_new(doc, "listener", text_json(f[9].bytes.data, f[9].bytes.len));
+    json_object_set_new(doc, "address", api_text(f[8].bytes.data, f[8].bytes.len));
+    json_object_set_new(doc, "listener", api_text(f[9].bytes.data, f[9].bytes.len));
     json_object_set_new(doc, "tls", text_or_null(&f[11].bytes));
     json_object_set_new(doc, "identity", text_or_null(&f[12].bytes));
+    bool never = f[13].num == ENGINE_EXPIRY_NEVER;
+    json_object_set_new(doc, "session_expiry", never ? json_null() : json_integer((json_int_t)f[13].num));
+    json_object_set_new(doc, "inflight", json_integer((json_int_t)f[14].num));
+    json_object_set_new(doc, "cursor", json_integer((json_int_t)f[15].num));
+    json_object_set_new(doc, "reads_log", json_boolean(f[16].num));
+    json_t *session = api_session_json(q->hub, q->id, q->id_len, f[15].num);
+    json_object_set_new(doc, "session", session ? session : json_null());
     return doc;
 }
 
@@ -190,7 +246,7 @@ void hub_query_answered(struct hub *h, uint16_t worker, const struct ipc_message
         http_reply_json(q->req, 200, client_json(q, m));
     } else {
         h->engine_ops->release(h->engine, q->id, q->id_len, q->claim);
-        http_problem(q->req, 404, "id", "client not connected");
+        reply_away(h, q->req, q->id, q->id_len);
     }
     end_query(q);
 }

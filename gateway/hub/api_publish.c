@@ -1,11 +1,11 @@
 /*
- * Publishing over HTTP: a JSON object or an array of them becomes messages that the hub hands to the workers.
- * Every object of an array is checked before the first is published. Members are read by table, one row per
- * member, and what no row knows is an error that names it, so that a spelling mistake does not pass for an
- * option. Texts stay where the JSON parser has put them until each worker's channel has its encoded copy;
- * only base64 and properties are written out on the way.
+ * Publishing over HTTP: a JSON object or an array of them becomes messages that the hub publishes. Every
+ * object of an array is read (api_message.c) before the first is published. Messages with QoS 0 go to the
+ * workers at once; when there are others, the request waits until all that it brought is committed, and is
+ * answered then. What it answers is what it keeps meanwhile: the sequence numbers.
  */
 #include <event2/buffer.h>
+#include <event2/http.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,385 +13,129 @@
 #include "gateway/base/check.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/xmalloc.h"
-#include "gateway/hub/base64.h"
-#include "gateway/hub/http_api.h"
-#include "gateway/hub/hub_internal.h"
-#include "proto/mqtt.h"
+#include "gateway/hub/api_message.h"
+#include "gateway/hub/hub_stored.h"
 #include "proto/mqtt_topic.h"
 
 #define MAX_MESSAGES 1000u
-#define MAX_TEXT     65535u /* of an MQTT string (MQTT 5.0 section 1.5.4) */
 
-/* A message as it is read. What it points to belongs to the JSON document, but for the two owned buffers. */
-struct reading {
-    const struct config *config;
-    struct http_problem *problem;
-    long index;                /* in the array, or -1 */
-    const char *parent;        /* "" or "properties." */
-    bool topic_given;          /* by the path: then the object may not have one */
-    bool has_payload;          /* one of the two ways */
-    const char *payload_field; /* which */
-    bool is_text;              /* payload_format says UTF-8 */
-    struct hub_publication out;
-    char *decoded; /* owned: the payload that came as base64 */
-    char *props;   /* owned: encoded properties */
-    size_t props_len, props_room;
+/* Who is to get the messages of a request. */
+struct target {
+    const struct ipc_bytes *topic; /* NULL: each message has its own */
+    const char *only_kept;         /* why messages with QoS 0 are of no use; NULL: they are */
+    int only_kept_status;
 };
 
-struct member {
-    const char *name;
-    bool (*read)(struct reading *r, const char *name, json_t *value);
+/* A request whose messages have been published, until it is answered. */
+struct publishing {
+    struct evhttp_request *req;
+    bool is_array, kept;
+    size_t count;           /* published */
+    size_t wanted;          /* more than that: the next one was refused */
+    enum engine_result why; /* it was */
+    struct published {
+        uint64_t seq;
+        unsigned workers;
+    } item[];
 };
 
-/* Reports what is wrong with a member. Returns false. */
-static bool wrong(struct reading *r, const char *member, const char *detail)
+/* ---- the answer ---- */
+
+/* Messages have been refused; those before stand. */
+static void reply_refused(const struct publishing *p, enum engine_result why, const char *others)
 {
-    char field[sizeof r->problem->field];
-    if (r->index >= 0)
-        snprintf(field, sizeof field, "[%ld]%s%s%s", r->index, *member ? "." : "", r->parent, member);
+    int status = why == ENGINE_FULL || why == ENGINE_NO_SPACE ? 507 : 503;
+    if (p->is_array)
+        http_problem(p->req, status, NULL, "%s; of %zu messages %s", engine_result_text(why), p->wanted,
+                     others);
     else
-        snprintf(field, sizeof field, "%s%s", r->parent, member);
-    return http_problem_set(r->problem, 400, field, "%s", detail);
+        http_problem(p->req, status, NULL, "%s", engine_result_text(why));
 }
 
-/* ---- values ---- */
-
-/* A JSON string that MQTT can carry as one: UTF-8 without U+0000, at most 65,535 bytes. */
-static bool read_text(struct reading *r, const char *name, json_t *value, struct mqtt_bytes *out)
+/* The first that was refused, when those before it have been published. */
+static void reply_refused_after(const struct publishing *p)
 {
-    if (!json_is_string(value))
-        return wrong(r, name, "expected a string");
-    size_t len = json_string_length(value);
-    if (len > MAX_TEXT)
-        return wrong(r, name, "expected at most 65535 bytes");
-    if (!mqtt_utf8_valid(json_string_value(value), len))
-        return wrong(r, name, "U+0000 is not allowed here");
-    *out = (struct mqtt_bytes){.data = json_string_value(value), .len = (uint32_t)len};
-    return true;
+    char others[64];
+    snprintf(others, sizeof others, "the first %zu have been published", p->count);
+    reply_refused(p, p->why, others);
 }
 
-/* A JSON string of base64, decoded into memory that the caller owns. */
-static bool read_base64(struct reading *r, const char *name, json_t *value, char **out, size_t *len)
+static void reply_published(const struct publishing *p)
 {
-    if (!json_is_string(value))
-        return wrong(r, name, "expected a string of base64");
-    *out = xmalloc(base64_decoded_max(json_string_length(value)) + 1);
-    if (base64_decode(json_string_value(value), json_string_length(value), *out, len))
-        return true;
-    free(*out);
-    *out = NULL;
-    return wrong(r, name, "expected base64 (RFC 4648 section 4: + and /, padded with =)");
+    struct evbuffer *body = evbuffer_new();
+    CHECK(body);
+    for (size_t i = 0; i < p->count; i++)
+        evbuffer_add_printf(body, "%s{\"seq\":%llu,\"workers\":%u}",
+                            i             ? ","
+                            : p->is_array ? "["
+                                          : "",
+                            (unsigned long long)p->item[i].seq, p->item[i].workers);
+    evbuffer_add_printf(body, p->is_array ? "]\n" : "\n");
+    http_reply_buffer(p->req, 200, "application/json", body);
+    evbuffer_free(body);
 }
 
-/* An integer from min to max. */
-static bool read_number(struct reading *r, const char *name, json_t *value, long long min, long long max,
-                        uint32_t *out)
+/* Whether a worker took at least one of the messages. */
+static bool any_taken(const struct publishing *p)
 {
-    if (!json_is_integer(value) || json_integer_value(value) < min || json_integer_value(value) > max) {
-        char detail[80];
-        snprintf(detail, sizeof detail, "expected an integer from %lld to %lld", min, max);
-        return wrong(r, name, detail);
-    }
-    *out = (uint32_t)json_integer_value(value);
-    return true;
+    for (size_t i = 0; i < p->count; i++)
+        if (p->item[i].workers > 0)
+            return true;
+    return p->kept;
 }
 
-/* Reads an object by its table of members. */
-static bool read_members(struct reading *r, const struct member *table, json_t *object)
+/* All that can be known is known: answers. */
+static void finish(struct hub *h, void *arg, enum engine_result result)
 {
-    const char *key;
-    json_t *value;
-    json_object_foreach(object, key, value)
-    {
-        const struct member *m = table;
-        while (m->name && strcmp(m->name, key) != 0)
-            m++;
-        if (!m->name)
-            return wrong(r, key, "unknown member");
-        if (!m->read(r, key, value))
-            return false;
-    }
-    return true;
-}
-
-/* ---- properties ---- */
-
-/* Makes room for so many more bytes of properties and returns where they go. */
-static char *props_room(struct reading *r, size_t more)
-{
-    if (r->props_len + more > r->props_room) {
-        r->props_room = 2 * (r->props_len + more);
-        r->props = xrealloc(r->props, r->props_room);
-    }
-    return r->props + r->props_len;
-}
-
-/* Appends one property. Its encoding is at most 8 bytes longer than its text. */
-static void put_prop(struct reading *r, enum mqtt_prop k, uint32_t num, struct mqtt_bytes text)
-{
-    size_t room = text.len + 8;
-    size_t n = mqtt_prop_put(props_room(r, room), room, k, num, text);
-    CHECK(n > 0 && n <= room);
-    r->props_len += n;
-}
-
-static bool read_content_type(struct reading *r, const char *name, json_t *value)
-{
-    struct mqtt_bytes text;
-    if (!read_text(r, name, value, &text))
-        return false;
-    put_prop(r, MQTT_P_CONTENT_TYPE, 0, text);
-    return true;
-}
-
-static bool read_response_topic(struct reading *r, const char *name, json_t *value)
-{
-    struct mqtt_bytes text;
-    if (!read_text(r, name, value, &text))
-        return false;
-    if (!mqtt_topic_name_valid(text.data, text.len))
-        return wrong(r, name, "expected a topic name: not empty, without + and #");
-    put_prop(r, MQTT_P_RESPONSE_TOPIC, 0, text);
-    return true;
-}
-
-static bool read_correlation_data(struct reading *r, const char *name, json_t *value)
-{
-    char *data;
-    size_t len;
-    if (!read_base64(r, name, value, &data, &len))
-        return false;
-    bool fits = len <= MAX_TEXT;
-    if (fits)
-        put_prop(r, MQTT_P_CORRELATION_DATA, 0, (struct mqtt_bytes){.data = data, .len = (uint32_t)len});
-    free(data);
-    return fits || wrong(r, name, "expected at most 65535 bytes");
-}
-
-static bool read_payload_format(struct reading *r, const char *name, json_t *value)
-{
-    const char *text = json_string_value(value);
-    r->is_text = text && strcmp(text, "utf-8") == 0;
-    if (!r->is_text && (!text || strcmp(text, "bytes") != 0))
-        return wrong(r, name, "expected \"utf-8\" or \"bytes\"");
-    put_prop(r, MQTT_P_PAYLOAD_FORMAT, r->is_text, (struct mqtt_bytes){0});
-    return true;
-}
-
-/* Does not become a property here: each delivery says what is left of it. */
-static bool read_message_expiry(struct reading *r, const char *name, json_t *value)
-{
-    uint32_t seconds;
-    if (!read_number(r, name, value, 1, UINT32_MAX, &seconds))
-        return false;
-    r->out.expires_ms = clock_wall_ms() + (uint64_t)seconds * 1000;
-    return true;
-}
-
-/* Appends one user property. */
-static bool put_user(struct reading *r, struct mqtt_bytes key, struct mqtt_bytes value)
-{
-    size_t room = (size_t)key.len + value.len + 8;
-    size_t n = mqtt_prop_put_user(props_room(r, room), room, key, value);
-    CHECK(n > 0 && n <= room);
-    r->props_len += n;
-    return true;
-}
-
-/* One ["key", "value"]. */
-static bool read_user_pair(struct reading *r, const char *name, json_t *pair)
-{
-    struct mqtt_bytes key, value;
-    if (!json_is_array(pair) || json_array_size(pair) != 2)
-        return wrong(r, name, "expected pairs of strings: [[\"key\", \"value\"], ...]");
-    return read_text(r, name, json_array_get(pair, 0), &key) &&
-           read_text(r, name, json_array_get(pair, 1), &value) && put_user(r, key, value);
-}
-
-/* User properties as an object, or as an array of pairs where keys repeat. */
-static bool read_user(struct reading *r, const char *name, json_t *value)
-{
-    size_t i;
-    const char *key;
-    json_t *one;
-    if (json_is_array(value)) {
-        json_array_foreach(value, i, one) if (!read_user_pair(r, name, one)) return false;
-        return true;
-    }
-    if (!json_is_object(value))
-        return wrong(r, name, "expected an object, or an array of pairs of strings");
-    json_object_foreach(value, key, one)
-    {
-        struct mqtt_bytes text;
-        if (strlen(key) > MAX_TEXT)
-            return wrong(r, name, "expected keys of at most 65535 bytes");
-        if (!read_text(r, name, one, &text))
-            return false;
-        put_user(r, (struct mqtt_bytes){.data = key, .len = (uint32_t)strlen(key)}, text);
-    }
-    return true;
-}
-
-static const struct member property_members[] = {
-    {"content_type", read_content_type},
-    {"response_topic", read_response_topic},
-    {"correlation_data", read_correlation_data},
-    {"payload_format", read_payload_format},
-    {"message_expiry", read_message_expiry},
-    {"user", read_user},
-    {NULL, NULL},
-};
-
-/* ---- the message ---- */
-
-static bool read_topic(struct reading *r, const char *name, json_t *value)
-{
-    struct mqtt_bytes text;
-    if (r->topic_given)
-        return wrong(r, name, "the topic is given by the path; leave this out");
-    if (!read_text(r, name, value, &text))
-        return false;
-    if (!mqtt_topic_name_valid(text.data, text.len))
-        return wrong(r, name, "expected a topic name: not empty, without + and #");
-    if (mqtt_topic_levels(text.data, text.len) > r->config->max_topic_levels)
-        return wrong(r, name, "more levels than mqtt.max_topic_levels allows");
-    r->out.topic = (struct ipc_bytes){.data = text.data, .len = text.len};
-    return true;
-}
-
-/* Notes which member brought the payload; there must be only one. */
-static bool take_payload(struct reading *r, const char *name, const char *data, size_t len)
-{
-    if (r->has_payload)
-        return wrong(r, name, "payload and payload_base64 cannot both be given");
-    if (len > IPC_MAX_DATA)
-        return http_problem_set(r->problem, 413, name, "the payload has %zu bytes; at most %u are possible",
-                                len, IPC_MAX_DATA);
-    r->has_payload = true;
-    r->payload_field = name;
-    r->out.payload = (struct ipc_bytes){.data = data, .len = (uint32_t)len};
-    return true;
-}
-
-static bool read_payload(struct reading *r, const char *name, json_t *value)
-{
-    if (!json_is_string(value))
-        return wrong(r, name, "expected a string; use payload_base64 for bytes");
-    return take_payload(r, "payload", json_string_value(value), json_string_length(value));
-}
-
-static bool read_payload_base64(struct reading *r, const char *name, json_t *value)
-{
-    size_t len;
-    return read_base64(r, name, value, &r->decoded, &len) &&
-           take_payload(r, "payload_base64", r->decoded, len);
-}
-
-static bool read_qos(struct reading *r, const char *name, json_t *value)
-{
-    uint32_t qos;
-    if (!read_number(r, name, value, 0, 2, &qos))
-        return false;
-    return qos == 0 || wrong(r, name, "only QoS 0 is supported by this version");
-}
-
-static bool read_retain(struct reading *r, const char *name, json_t *value)
-{
-    if (!json_is_boolean(value))
-        return wrong(r, name, "expected true or false");
-    return json_is_false(value) || wrong(r, name, "retained messages are not supported by this version");
-}
-
-static bool read_properties(struct reading *r, const char *name, json_t *value)
-{
-    if (!json_is_object(value))
-        return wrong(r, name, "expected an object");
-    r->parent = "properties.";
-    bool ok = read_members(r, property_members, value);
-    r->parent = "";
-    return ok;
-}
-
-static const struct member message_members[] = {
-    {"topic", read_topic}, {"payload", read_payload}, {"payload_base64", read_payload_base64},
-    {"qos", read_qos},     {"retain", read_retain},   {"properties", read_properties},
-    {NULL, NULL},
-};
-
-/* Bytes of a variable byte integer (MQTT 5.0 section 1.5.5). */
-static size_t varint_size(size_t n) { return n < 128 ? 1 : n < 16384 ? 2 : n < 2097152 ? 3 : 4; }
-
-/* Bytes of the MQTT 5 PUBLISH packet that this becomes, at the most. */
-static size_t packet_size(const struct reading *r)
-{
-    size_t props = r->props_len + (r->out.expires_ms ? 5 : 0);
-    size_t remaining = 2 + r->out.topic.len + varint_size(props) + props + r->out.payload.len;
-    return 1 + varint_size(remaining) + remaining;
-}
-
-/* What can be said only when all members have been read. */
-static bool check_whole(struct reading *r)
-{
-    if (!r->topic_given && r->out.topic.len == 0)
-        return wrong(r, "topic", "missing");
-    if (!r->has_payload)
-        return wrong(r, "payload", "missing; give payload or payload_base64");
-    if (r->is_text && !mqtt_utf8_valid(r->out.payload.data, r->out.payload.len))
-        return wrong(r, r->payload_field, "not UTF-8 without U+0000, as payload_format promises");
-    if (packet_size(r) > r->config->max_packet_size) {
-        wrong(r, r->payload_field, "");
-        char field[sizeof r->problem->field];
-        memcpy(field, r->problem->field, sizeof field);
-        return http_problem_set(r->problem, 413, field,
-                                "the message would be a packet of %zu bytes; mqtt.max_packet_size allows %u",
-                                packet_size(r), r->config->max_packet_size);
-    }
-    r->out.props = (struct ipc_bytes){.data = r->props, .len = (uint32_t)r->props_len};
-    return true;
-}
-
-/* Reads one object. False: *r->problem says why. */
-static bool read_message(struct reading *r, json_t *object)
-{
-    if (!json_is_object(object))
-        return wrong(r, "", "expected an object: {\"topic\": ..., \"payload\": ...}");
-    return read_members(r, message_members, object) && check_whole(r);
-}
-
-static void release_message(struct reading *r)
-{
-    free(r->decoded);
-    free(r->props);
+    struct publishing *p = arg;
+    (void)h;
+    if (p->kept && result != ENGINE_OK)
+        reply_refused(p, result, "none is kept, and those with qos 0 have been published");
+    else if (p->count < p->wanted)
+        reply_refused_after(p);
+    else if (!any_taken(p))
+        http_problem(p->req, 503, NULL, "no worker could take the message: their queues are full");
+    else
+        reply_published(p);
+    free(p);
 }
 
 /* ---- the request ---- */
 
-/* Publishes what has been read and answers with the sequence numbers. */
-static void publish_all(struct http_call *call, const struct reading *messages, size_t n, bool is_array)
+/* Publishes what has been read, up to the first that is refused; the answer comes when that is committed. */
+static void publish_all(struct http_call *call, const struct api_message *messages, size_t n, bool is_array)
 {
-    struct evbuffer *body = evbuffer_new();
-    CHECK(body);
-    unsigned best = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint64_t seq;
-        unsigned workers = hub_publish(call->hub, &messages[i].out, &seq);
-        best = workers > best ? workers : best;
-        evbuffer_add_printf(body, "%s{\"seq\":%llu,\"workers\":%u}",
-                            i          ? ","
-                            : is_array ? "["
-                                       : "",
-                            (unsigned long long)seq, workers);
+    struct publishing *p = xmalloc(sizeof *p + n * sizeof p->item[0]);
+    *p = (struct publishing){.req = call->req, .is_array = is_array, .wanted = n};
+    while (p->count < n) {
+        struct published *item = &p->item[p->count];
+        const struct hub_publication *out = &messages[p->count].out;
+        item->seq = hub_publish(call->hub, out, &item->workers, &p->why);
+        if (item->seq == 0)
+            break;
+        p->kept = p->kept || out->qos > 0 || out->retain;
+        p->count++;
     }
-    evbuffer_add_printf(body, is_array ? "]\n" : "\n");
-    if (best == 0)
-        http_problem(call->req, 503, NULL, "no worker could take the message: their queues are full");
+    if (p->kept)
+        hub_on_committed(call->hub, finish, p);
     else
-        http_reply_buffer(call->req, 200, "application/json", body);
-    evbuffer_free(body);
+        finish(call->hub, p, ENGINE_OK);
+}
+
+/* Whether somebody can get this message. */
+static bool has_taker(const struct hub *h, const struct target *t, const struct api_message *m,
+                      struct http_problem *problem)
+{
+    if (m->out.qos > 0)
+        return true;
+    if (t->only_kept)
+        return http_problem_set(problem, t->only_kept_status, t->only_kept_status == 404 ? "id" : "", "%s",
+                                t->only_kept);
+    return h->attached > 0 || http_problem_set(problem, 503, "", "no worker is attached");
 }
 
 /* Reads all objects, publishes them if all are well, and answers. */
-static void publish_document(struct http_call *call, json_t *doc, const struct ipc_bytes *topic)
+static void publish_document(struct http_call *call, json_t *doc, const struct target *t)
 {
     bool is_array = json_is_array(doc);
     size_t n = is_array ? json_array_size(doc) : 1, read = 0;
@@ -401,56 +145,83 @@ static void publish_document(struct http_call *call, json_t *doc, const struct i
                      n);
         return;
     }
-    struct reading *messages = xcalloc(n, sizeof *messages);
+    struct api_message *messages = xcalloc(n, sizeof *messages);
     while (read < n && problem.status == 0) {
-        struct reading *r = &messages[read++];
-        *r = (struct reading){.config = call->hub->args->config,
-                              .problem = &problem,
-                              .index = is_array ? (long)read - 1 : -1,
-                              .parent = "",
-                              .topic_given = topic != NULL};
-        if (topic)
-            r->out.topic = *topic;
-        read_message(r, is_array ? json_array_get(doc, read - 1) : doc);
+        struct api_message *m = &messages[read++];
+        json_t *object = is_array ? json_array_get(doc, read - 1) : doc;
+        if (api_message_read(m, call->hub->args->config, object, t->topic, is_array ? (long)read - 1 : -1,
+                             &problem))
+            has_taker(call->hub, t, m, &problem);
     }
     if (problem.status != 0)
         http_reply_problem(call->req, &problem);
     else
         publish_all(call, messages, n, is_array);
     while (read > 0)
-        release_message(&messages[--read]);
+        api_message_release(&messages[--read]);
     free(messages);
 }
 
-/* The whole of a publishing request. topic NULL: each message has its own. */
-static void publish_request(struct http_call *call, const struct ipc_bytes *topic)
+/* The whole of a publishing request. */
+static void publish_request(struct http_call *call, const struct target *t)
 {
     struct http_problem problem = {0};
-    if (call->hub->attached == 0) {
-        http_problem(call->req, 503, NULL, "no worker is attached");
-        return;
-    }
     json_t *doc = http_read_json(call->req, &problem);
     if (!doc) {
         http_reply_problem(call->req, &problem);
         return;
     }
-    publish_document(call, doc, topic);
+    publish_document(call, doc, t);
     json_decref(doc);
 }
 
 /* POST /v1/publish */
-void api_publish(struct http_call *call) { publish_request(call, NULL); }
+void api_publish(struct http_call *call)
+{
+    const struct target anybody = {.topic = NULL};
+    publish_request(call, &anybody);
+}
 
 /* POST /v1/broadcast: to everybody, subscribed or not. */
 void api_broadcast(struct http_call *call)
 {
     const char *topic = call->hub->args->config->broadcast_topic;
     struct ipc_bytes bytes = {.data = topic, .len = (uint32_t)strlen(topic)};
+    const struct target everybody = {.topic = &bytes};
     if (bytes.len == 0)
         http_problem(call->req, 404, NULL, "there is no broadcast channel: mqtt.broadcast_topic is empty");
     else
-        publish_request(call, &bytes);
+        publish_request(call, &everybody);
+}
+
+/* Whether the client, which is away, will get what is kept on its private channel. */
+static bool is_stored(struct hub *h, const char *id, size_t len)
+{
+    struct hub_stored s;
+    return h->args->config->implicit_qos > 0 && hub_stored_get(h, id, len, &s) &&
+           !hub_stored_is_over(&s, clock_wall_ms());
+}
+
+/* Publishes on a client's own topic, if it is there or has a stored session. */
+static void publish_to_client(struct http_call *call, const struct ipc_bytes *topic)
+{
+    struct engine_claim claim;
+    struct target t = {.topic = topic};
+    enum hub_presence presence = hub_find_client(call->hub, call->id, call->id_len, &claim);
+    bool stored = presence != HUB_CONNECTED && is_stored(call->hub, call->id, call->id_len);
+    if (presence == HUB_UNCERTAIN) {
+        t.only_kept = "the hub is still learning who is connected";
+        t.only_kept_status = 503;
+    } else if (presence == HUB_NOT_CONNECTED) {
+        t.only_kept = stored ? "client not connected; with qos 1 or 2 it gets the message later"
+                             : "client not connected";
+        t.only_kept_status = 404;
+    }
+    if (presence == HUB_CONNECTED || stored)
+        publish_request(call, &t);
+    else
+        http_problem(call->req, t.only_kept_status, t.only_kept_status == 404 ? "id" : NULL, "%s",
+                     t.only_kept);
 }
 
 /* POST /v1/clients/{id}/publish: to one client's private channel. It goes to all workers, as any message
@@ -458,7 +229,6 @@ void api_broadcast(struct http_call *call)
 void api_client_publish(struct http_call *call)
 {
     const char *prefix = call->hub->args->config->clients_prefix;
-    struct engine_claim claim;
     if (*prefix == 0) {
         http_problem(call->req, 404, NULL, "there are no private channels: mqtt.clients_prefix is empty");
         return;
@@ -467,14 +237,9 @@ void api_client_publish(struct http_call *call)
     char *topic = xmalloc(len + 1);
     memcpy(topic, prefix, prefix_len);
     memcpy(topic + prefix_len, call->id, call->id_len);
-    enum hub_presence presence = hub_find_client(call->hub, call->id, call->id_len, &claim);
     if (!mqtt_topic_name_valid(topic, len))
         http_problem(call->req, 400, "id", "mqtt.clients_prefix and this client id do not make a topic name");
-    else if (presence == HUB_UNCERTAIN)
-        http_problem(call->req, 503, NULL, "the hub is still learning who is connected");
-    else if (presence == HUB_NOT_CONNECTED)
-        http_problem(call->req, 404, "id", "client not connected");
     else
-        publish_request(call, &(struct ipc_bytes){.data = topic, .len = (uint32_t)len});
+        publish_to_client(call, &(struct ipc_bytes){.data = topic, .len = (uint32_t)len});
     free(topic);
 }

@@ -11,15 +11,30 @@
 #include "gateway/hub/hub_internal.h"
 #include "gateway/hub/metrics.h"
 
+static struct engine_stats stats_of(const struct hub *h)
+{
+    struct engine_stats s;
+    h->engine_ops->stats(h->engine, &s);
+    return s;
+}
+
 /* GET /v1/stats */
-void api_stats(struct http_call *call) { http_reply_json(call->req, 200, metrics_json(call->hub->args)); }
+void api_stats(struct http_call *call)
+{
+    struct engine_stats s = stats_of(call->hub);
+    json_t *doc = metrics_json(call->hub->args);
+    json_object_set_new(doc, "log", metrics_json_log(&s));
+    http_reply_json(call->req, 200, doc);
+}
 
 /* GET /metrics */
 void api_metrics(struct http_call *call)
 {
+    struct engine_stats s = stats_of(call->hub);
     struct evbuffer *body = evbuffer_new();
     CHECK(body);
     metrics_write(call->hub->args, body);
+    metrics_write_log(&s, body);
     certificates_write(call->hub->certificates, body);
     http_reply_buffer(call->req, 200, METRICS_CONTENT_TYPE, body);
     evbuffer_free(body);

@@ -38,6 +38,7 @@ typedef void http_handler_fn(struct http_call *call);
 
 http_handler_fn api_publish, api_client_publish, api_broadcast; /* api_publish.c */
 http_handler_fn api_client_get, api_client_delete;              /* api_clients.c */
+http_handler_fn api_sessions;                                   /* api_sessions.c */
 http_handler_fn api_stats, api_metrics, api_health, api_ready;  /* api_stats.c */
 
 /* ---- answers ---- */

@@ -32,6 +32,7 @@ static const struct {
     {415, "Unsupported Media Type"},
     {503, "Service Unavailable"},
     {504, "Gateway Timeout"},
+    {507, "Insufficient Storage"}, /* RFC 4918 section 11.5 */
 };
 
 static const char *title_of(int status)

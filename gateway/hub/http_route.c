@@ -27,6 +27,7 @@ static const struct route {
     {EVHTTP_REQ_POST, "/v1/clients/{id}/publish", true, api_client_publish},
     {EVHTTP_REQ_GET, "/v1/clients/{id}", true, api_client_get},
     {EVHTTP_REQ_DELETE, "/v1/clients/{id}", true, api_client_delete},
+    {EVHTTP_REQ_GET, "/v1/sessions", true, api_sessions},
     {EVHTTP_REQ_GET, "/v1/stats", true, api_stats},
     {EVHTTP_REQ_GET, "/metrics", true, api_metrics},
     {EVHTTP_REQ_GET, "/healthz", false, api_health},

@@ -2,7 +2,8 @@
  * The hub process: makes the event loop, the engine, the workers' channels and the HTTP API, and ends them.
  * The supervisor feeds it over the control channel (CHANNEL for each worker, CERTIFICATE, STOP); when that
  * ends, so does the hub, since nobody would restart it. It holds no client connection and no topic: a hub
- * that dies costs the registry, which the workers replay, and nothing else.
+ * that dies costs the registry, which the workers replay, and what it had not answered, which they send
+ * again.
  */
 #include "gateway/hub/hub.h"
 
@@ -20,6 +21,8 @@
 #include "gateway/hub/certificates.h"
 #include "gateway/hub/http_api.h"
 #include "gateway/hub/hub_internal.h"
+#include "gateway/hub/hub_shares.h"
+#include "gateway/hub/hub_sys.h"
 #include "gateway/ipc/ipc_packet.h"
 
 LOG_EVENT(channel_event, "unusable_channel", LOG_LEVEL_WARNING);
@@ -112,17 +115,12 @@ static void tick_cb(evutil_socket_t fd, short what, void *arg)
     if (!h->stopping)
         http_api_accept(h->api, true);
     http_api_tick(h->api);
+    hub_sessions_tick(h);
+    hub_shares_tick(h->shares);
+    hub_sys_tick(h);
+    hub_log_tick(h);
     counters_publish();
     heap_tidy();
-}
-
-/* The most client ids there can be: what the workers can hold, and some that are on their way from one to
- * another. */
-static uint32_t registry_size(const struct process_args *args)
-{
-    uint64_t n = (uint64_t)args->max_connections * args->workers;
-    n += n / 8 + 1024;
-    return n > 1u << 30 ? 1u << 30 : (uint32_t)n;
 }
 
 /* An event loop for one thread. */
@@ -153,14 +151,16 @@ static bool build(struct hub *h, const struct process_args *args)
         LOG(start_event, LOG_STR("engine", args->config->engine), LOG_U64("workers", args->workers));
         return false;
     }
-    h->engine = h->engine_ops->open(args->config->data_dir, registry_size(args));
     h->base = make_base();
-    h->worker = xcalloc(args->workers, sizeof *h->worker);
-    for (unsigned i = 0; i < args->workers; i++)
-        h->worker[i] = (struct hub_worker){.hub = h, .number = (uint16_t)i};
-    h->uncounted = args->workers;
-    h->certificates = certificates_new();
     LIST_INIT(&h->queries);
+    hub_workers_setup(h);
+    if (!hub_log_open(h))
+        return false;
+    hub_feed_setup(h);
+    hub_sessions_setup(h);
+    hub_shared_setup(h);
+    h->sys = hub_sys_new();
+    h->certificates = certificates_new();
     h->control = make_event(h, args->control_fd, EV_READ | EV_PERSIST, control_cb);
     h->tick = make_event(h, -1, EV_PERSIST, tick_cb);
     h->stop_timer = make_event(h, -1, 0, stop_cb);
@@ -174,6 +174,12 @@ static void tear_down(struct hub *h)
 {
     if (h->worker)
         hub_workers_detach(h);
+    hub_sys_free(h->sys);
+    hub_shared_free(h);
+    if (h->sessions)
+        hub_sessions_free(h);
+    hub_feed_free(h);
+    hub_log_close(h);
     http_api_free(h->api);
     struct event *events[] = {h->control, h->tick, h->stop_timer};
     for (size_t i = 0; i < sizeof events / sizeof events[0]; i++)
@@ -181,8 +187,6 @@ static void tear_down(struct hub *h)
             event_free(events[i]);
     free(h->worker);
     certificates_free(h->certificates);
-    if (h->engine)
-        h->engine_ops->close(h->engine);
     if (h->base)
         event_base_free(h->base);
     libevent_global_shutdown();

@@ -12,6 +12,9 @@
  * cannot be dropped, and what the protocol owes meanwhile waits in `owed` until its end is sealed. What was
  * opened and is not a whole packet waits in `plain`.
  *
+ * A held connection is not read: what the handler has not taken waits here, what comes after it in the
+ * socket.
+ *
  * A connection whose SSL object could not be given up has a bufferevent_openssl and stays here.
  */
 #include <errno.h>
@@ -41,7 +44,8 @@ static size_t output_length(const struct active *a)
 
 static size_t owed_length(const struct active *a) { return a->owed ? evbuffer_get_length(a->owed) : 0; }
 
-/* Bytes of output behind the message in progress, which is not counted against a limit. */
+/* Bytes of output that count against a limit: those behind the message in progress, but for frames that must
+ * arrive, of which whoever sends them waits for room. */
 static size_t output_waiting(const struct active *a)
 {
     size_t length = output_length(a);
@@ -79,7 +83,7 @@ static void frame_sent_cb(const void *data, size_t len, void *arg)
 static void output_frame(struct active *a, struct frame *f, size_t skip)
 {
     struct evbuffer *out = bufferevent_get_output(a->bev);
-    note_output(a, f->len - skip);
+    note_output(a, f->must_arrive ? 0 : f->len - skip);
     if (evbuffer_add_reference(out, f->data + skip, f->len - skip, frame_sent_cb, frame_ref(f)) < 0)
         CHECK(!"evbuffer_add_reference");
     counter_add(COUNTER_BYTES_OUT, f->len - skip);
@@ -126,6 +130,14 @@ static void ring_push(struct active *a, struct frame *f)
     }
     a->ring[(a->ring_head + a->ring_count++) % a->ring_size] = frame_ref(f);
     a->ring_bytes += f->len;
+    a->ring_lasting += f->must_arrive ? f->len : 0;
+}
+
+/* A frame of the ring is no longer whole, or leaves it. */
+static void ring_discount(struct active *a, const struct frame *f)
+{
+    a->ring_bytes -= f->len;
+    a->ring_lasting -= f->must_arrive ? f->len : 0;
 }
 
 /* Takes the oldest frame out, with the ring's reference. */
@@ -137,19 +149,27 @@ static struct frame *ring_shift(struct active *a)
     return f;
 }
 
-/* Takes the oldest whole frame out, with the ring's reference; NULL: there is none. */
-static struct frame *ring_pop(struct active *a)
+/* The place of a frame by its order in the ring. */
+static struct frame **ring_slot(const struct active *a, uint32_t i)
 {
-    if (a->ring_count < (a->head_sent ? 2u : 1u))
-        return NULL;
-    struct frame *f = ring_shift(a);
-    if (a->head_sent) { /* that was the one in progress: the next goes, and it stays */
-        struct frame *head = f;
-        f = ring_head(a);
-        a->ring[a->ring_head] = head;
+    return &a->ring[(a->ring_head + i) % a->ring_size];
+}
+
+/* Takes the oldest whole frame out that may be lost, with the ring's reference; NULL: there is none. Those
+ * before it, the one in progress among them, move up. */
+static struct frame *ring_drop(struct active *a)
+{
+    for (uint32_t i = a->head_sent != 0; i < a->ring_count; i++) {
+        struct frame *f = *ring_slot(a, i);
+        if (f->must_arrive)
+            continue;
+        for (; i > 0; i--)
+            *ring_slot(a, i) = *ring_slot(a, i - 1);
+        ring_shift(a);
+        ring_discount(a, f);
+        return f;
     }
-    a->ring_bytes -= f->len;
-    return f;
+    return NULL;
 }
 
 /* Seals bytes that the protocol owes, or a further part of them. False: doomed. */
@@ -178,15 +198,17 @@ static bool seal_waiting(struct active *a)
 static bool seal_head(struct active *a)
 {
     struct frame *f = ring_head(a);
-    size_t part = f->len - a->head_sent;
+    size_t part = f->len - a->head_sent, behind = a->behind;
     if (part > NET_SEAL_AT_ONCE)
         part = NET_SEAL_AT_ONCE;
     if (!a->head_sent)
-        a->ring_bytes -= f->len;
+        ring_discount(a, f);
     if (!output_sealed(a, f->data + a->head_sent, part, a->head_sent != 0)) {
         a->head_sent = f->len; /* none of it is whole any more, and none will be sent */
         return false;
     }
+    if (f->must_arrive && a->behind > behind)
+        a->behind = behind;
     a->head_sent += (uint32_t)part;
     if (a->head_sent < f->len)
         return true;
@@ -204,7 +226,8 @@ static void top_up(struct active *a)
             return;
         if (sealed)
             continue;
-        struct frame *f = ring_pop(a);
+        struct frame *f = ring_shift(a);
+        ring_discount(a, f);
         output_frame(a, f, 0);
         frame_unref(f);
     }
@@ -268,7 +291,7 @@ static void park_if_idle(struct net *n, uint32_t id)
         return;
     release(n, c);
     conn_set_state(c, CONN_PARKED);
-    if (!parking_add(n, id))
+    if (!conn_is_held(c) && !parking_add(n, id))
         net_close(n, id, CLOSE_NO_MEMORY);
 }
 
@@ -309,11 +332,45 @@ static void note_left(struct net *n, struct active *a, size_t used, size_t left,
 {
     if (!keep_input(n, a, left))
         return;
-    if (!left)
+    if (!left || conn_is_held(conn_at(n, a->conn)))
         a->partial_since = 0;
     else if (used || !a->partial_since)
         a->partial_since = clock_ms();
     bufferevent_setwatermark(a->bev, EV_READ, left ? need : 0, 0);
+}
+
+/* Lets the handler look at what is in `in`, and takes out what it is done with. Returns how much that was, or
+ * -1: the connection is doomed. */
+static ssize_t show_input(struct net *n, uint32_t id, struct evbuffer *in, size_t *need)
+{
+    size_t len = evbuffer_get_length(in);
+    *need = 0;
+    if (!len)
+        return 0;
+    size_t used = conn_input(n, id, evbuffer_pullup(in, -1), len, need);
+    if (conn_at(n, id)->state != CONN_ACTIVE)
+        return -1;
+    evbuffer_drain(in, used);
+    return (ssize_t)used;
+}
+
+/* The same with keys: the records are opened before, and what came behind them is answered afterwards. An end
+ * in good order behind what a held connection left has to wait for it. */
+static void process_sealed(struct net *n, uint32_t id, struct active *a)
+{
+    struct sealing_input opened = {.end = TLS_CLOSED, .alert = TLS_ALERT_NONE};
+    size_t need;
+    if (!a->ended_behind)
+        open_input(a, &opened);
+    ssize_t used = show_input(n, id, plain_of(a), &need);
+    if (used < 0)
+        return;
+    size_t left = evbuffer_get_length(a->plain);
+    a->ended_behind = opened.end == TLS_CLOSED && left && conn_is_held(conn_at(n, id));
+    if (!a->ended_behind)
+        sealing_settle(n, id, &opened);
+    if (conn_at(n, id)->state == CONN_ACTIVE)
+        note_left(n, a, (size_t)used, left + opened.rest_len, opened.need);
 }
 
 /* Lets the handler look at the input; what it leaves stays, and is looked at again when as much as it needs
@@ -322,25 +379,16 @@ static void process_input(struct net *n, uint32_t id)
 {
     struct conn *c = conn_at(n, id);
     struct active *a = active_at(n, c);
-    struct sealing_input opened = {.end = TLS_MORE, .alert = TLS_ALERT_NONE};
     struct evbuffer *in = bufferevent_get_input(a->bev);
+    size_t plain = a->plain ? evbuffer_get_length(a->plain) : 0, need;
+    counter_add(COUNTER_BYTES_IN, evbuffer_get_length(in) + plain - a->left_over);
     if (c->tls) {
-        open_input(a, &opened);
-        in = plain_of(a);
-    }
-    size_t len = evbuffer_get_length(in), need = 0;
-    unsigned char *data = len ? evbuffer_pullup(in, -1) : NULL;
-    size_t used = data ? n->handler->input(n->ctx, id, data, len, &need) : 0;
-    if (c->state != CONN_ACTIVE)
+        process_sealed(n, id, a);
         return;
-    evbuffer_drain(in, used);
-    if (c->tls) {
-        sealing_settle(n, id, &opened);
-        if (c->state == CONN_ACTIVE)
-            note_left(n, a, used, len - used + opened.rest_len, opened.need);
-    } else {
-        note_left(n, a, used, len - used, need);
     }
+    ssize_t used = show_input(n, id, in, &need);
+    if (used >= 0)
+        note_left(n, a, (size_t)used, evbuffer_get_length(in), need);
 }
 
 static void read_cb(struct bufferevent *bev, void *arg)
@@ -352,10 +400,26 @@ static void read_cb(struct bufferevent *bev, void *arg)
     if (conn_at(n, id)->state != CONN_ACTIVE)
         return;
     clock_update();
-    size_t plain = a->plain ? evbuffer_get_length(a->plain) : 0;
-    counter_add(COUNTER_BYTES_IN, evbuffer_get_length(bufferevent_get_input(bev)) + plain - a->left_over);
     process_input(n, id);
     park_if_idle(n, id);
+}
+
+void active_hold(struct net *n, uint32_t id)
+{
+    struct active *a = active_at(n, conn_at(n, id));
+    bufferevent_disable(a->bev, EV_READ);
+    a->partial_since = 0; /* what is missing of a packet cannot come */
+}
+
+void active_release(struct net *n, uint32_t id)
+{
+    const struct conn *c = conn_at(n, id);
+    if (!(c->flags & CONN_IN_INPUT)) { /* else whoever shows it the input goes on */
+        process_input(n, id);
+        park_if_idle(n, id);
+    }
+    if (c->state == CONN_ACTIVE && !conn_is_held(c))
+        bufferevent_enable(active_at(n, c)->bev, EV_READ);
 }
 
 /* The output is drained: tops it up from the ring, or parks. */
@@ -407,7 +471,8 @@ static void put_input(struct net *n, struct active *a, const struct left_over *l
         CHECK(!"evbuffer_add");
     if (!a->ssl) /* a bufferevent_openssl never freezes its input */
         evbuffer_freeze(in, 0);
-    a->partial_since = clock_ms();
+    a->partial_since = conn_is_held(conn_at(n, a->conn)) ? 0 : clock_ms();
+    a->ended_behind = l->ended_behind;
     bufferevent_setwatermark(a->bev, EV_READ, sealed ? l->sealed_need : l->need, 0);
     keep_input(n, a, a->left_over + l->plain_len + l->sealed_len);
 }
@@ -428,7 +493,8 @@ static struct active *begin(struct net *n, uint32_t id, struct bufferevent *bev)
         net_close(n, id, CLOSE_NO_MEMORY);
         return NULL;
     }
-    parking_remove(n, id);
+    if (!conn_is_held(c))
+        parking_remove(n, id);
     c->active = slot;
     struct active *a = active_at(n, c);
     a->bev = bev;
@@ -446,7 +512,7 @@ bool active_begin(struct net *n, uint32_t id, const struct left_over *l)
     struct active *a = begin(n, id, bufferevent_socket_new(n->base, c->fd, 0));
     if (!a)
         return false;
-    bufferevent_enable(a->bev, EV_READ | EV_WRITE);
+    bufferevent_enable(a->bev, conn_is_held(c) ? EV_WRITE : EV_READ | EV_WRITE);
     if (l)
         put_input(n, a, l);
     return c->state == CONN_ACTIVE;
@@ -462,11 +528,12 @@ bool active_begin_ssl(struct net *n, uint32_t id, SSL *ssl, const void *data, si
     a->ssl = ssl;
     counter_add(COUNTER_TLS_UNPARKED, 1);
     bufferevent_openssl_set_allow_dirty_shutdown(bev, 1);
-    bufferevent_enable(bev, EV_READ | EV_WRITE);
+    bufferevent_enable(bev, conn_is_held(c) ? EV_WRITE : EV_READ | EV_WRITE);
     if (len) {
         struct left_over l = {.plain = data, .plain_len = len};
         put_input(n, a, &l);
-        process_input(n, id);
+        if (c->state == CONN_ACTIVE && !conn_is_held(c))
+            process_input(n, id);
     }
     return c->state == CONN_ACTIVE;
 }
@@ -522,13 +589,15 @@ void active_put_raw(struct net *n, uint32_t id, const void *data, size_t len)
     account(a);
 }
 
-/* Makes room for a frame of len bytes. False: there is none, and the frame is lost or the connection doomed.
- */
-static bool make_room(struct net *n, struct active *a, size_t len)
+/* Makes room for a frame. False: there is none, and the frame is lost or the connection doomed. One that must
+ * arrive needs none. */
+static bool make_room(struct net *n, struct active *a, const struct frame *f)
 {
-    size_t waiting = output_waiting(a) + a->ring_bytes;
-    while (output_length(a) && waiting + len > n->settings.output_limit) {
-        struct frame *oldest = n->settings.drop_oldest ? ring_pop(a) : NULL;
+    size_t waiting = output_waiting(a) + a->ring_bytes - a->ring_lasting;
+    if (f->must_arrive)
+        return true;
+    while (output_length(a) && waiting + f->len > n->settings.output_limit) {
+        struct frame *oldest = n->settings.drop_oldest ? ring_drop(a) : NULL;
         if (!n->settings.drop_oldest)
             net_close(n, a->conn, CLOSE_SLOW_CONSUMER);
         if (!oldest)
@@ -549,7 +618,7 @@ static void queue_sealed(struct active *a, struct frame *f, size_t skip)
     ring_push(a, f);
     if (skip) {
         a->head_sent = (uint32_t)skip;
-        a->ring_bytes -= f->len;
+        ring_discount(a, f);
     }
     top_up(a);
 }
@@ -559,7 +628,7 @@ enum send_result active_send_frame(struct net *n, uint32_t id, struct frame *f, 
 {
     struct conn *c = conn_at(n, id);
     struct active *a = active_at(n, c);
-    if (!skip && !make_room(n, a, f->len)) {
+    if (!skip && !make_room(n, a, f)) {
         if (c->state == CONN_DOOMED)
             return SEND_GONE;
         counter_add(COUNTER_DELIVERIES_DROPPED, 1);

@@ -250,6 +250,54 @@ uint32_t net_next(const struct net *n, uint32_t after)
     return after;
 }
 
+bool net_is_held(const struct net *n, uint32_t id) { return conn_is_held(conn_at(n, id)); }
+
+/* Ends the hold. Within the connection's own input the rest is looked at when the handler has returned. */
+static void release_hold(struct net *n, uint32_t id)
+{
+    struct conn *c = conn_at(n, id);
+    c->flags &= (uint16_t)~CONN_HELD;
+    c->flags |= c->flags & CONN_IN_INPUT ? CONN_RELEASED : 0;
+    if (c->state == CONN_ACTIVE)
+        active_release(n, id);
+    else if (!parking_add(n, id))
+        net_close(n, id, CLOSE_NO_MEMORY);
+}
+
+void net_hold(struct net *n, uint32_t id, bool held)
+{
+    struct conn *c = conn_at(n, id);
+    if (conn_is_held(c) == held || (c->state != CONN_PARKED && c->state != CONN_ACTIVE))
+        return;
+    if (!held) {
+        release_hold(n, id);
+        return;
+    }
+    c->flags |= CONN_HELD;
+    if (c->state == CONN_ACTIVE)
+        active_hold(n, id);
+    else
+        parking_remove(n, id);
+}
+
+/* Asks the handler again when it has returned because of a hold that was over by then. */
+size_t conn_input(struct net *n, uint32_t id, const unsigned char *data, size_t len, size_t *need)
+{
+    struct conn *c = conn_at(n, id);
+    size_t used = 0;
+    *need = 0;
+    if (conn_is_held(c))
+        return 0;
+    c->flags |= CONN_IN_INPUT;
+    do {
+        c->flags &= (uint16_t)~CONN_RELEASED;
+        *need = 0;
+        used += n->handler->input(n->ctx, id, data + used, len - used, need);
+    } while (c->flags & CONN_RELEASED && !conn_is_held(c) && c->state != CONN_DOOMED && used < len);
+    c->flags &= (uint16_t) ~(CONN_IN_INPUT | CONN_RELEASED);
+    return used;
+}
+
 size_t conn_receive(struct net *n, uint32_t id)
 {
     ssize_t got = recv(conn_at(n, id)->fd, n->read_buffer, NET_READ_BUFFER, 0);

@@ -5,14 +5,16 @@
  *         │                  │ done
  *         └───────> PARKED <─┴────────────┐
  *                     │ partial packet,   │ all drained
- *                     │ output blocked    │
+ *                     │ output blocked,   │
+ *                     │ held with a rest  │
  *                     └────> ACTIVE ──────┘
  *                     │         │
  *                     └──> DOOMED ──> gone
  *
  * handshake: OpenSSL speaks with the peer; the upper layer does not know the connection yet
  *
- * parked: this record, with TLS the keys, and the descriptor in the parking epoll set, nothing else
+ * parked: this record, with TLS the keys, and the descriptor in the parking epoll set (unless held), nothing
+ * else
  *
  * active: also a bufferevent and a queue of frames
  *
@@ -62,8 +64,8 @@ struct conn_handler {
     void (*opened)(void *ctx, uint32_t id);
     /*
      * len bytes have come. Returns how many of them, from the start, are done with; they are lost afterwards.
-     * If some are left, *need says how many bytes must be there before it makes sense to ask again. May send
-     * and close.
+     * If some are left, *need says how many bytes must be there before it makes sense to ask again. May send,
+     * close and hold.
      */
     size_t (*input)(void *ctx, uint32_t id, const unsigned char *data, size_t len, size_t *need);
     /* Asked before each accept: whether no more may be let in, because others (other workers) hold what is
@@ -77,7 +79,8 @@ struct conn_handler {
 struct net_settings {
     uint32_t max_connections; /* what the pools have room for */
     uint32_t output_limit;    /* bytes that may wait for one blocked client behind the frame being sent */
-    size_t input_limit;       /* bytes of incomplete packets that all connections together may keep */
+    size_t input_limit;       /* bytes of incomplete packets, and of what held connections have left, that all
+                                 connections together may keep */
     bool drop_oldest;         /* beyond it: drop oldest frames; else close as slow consumer */
 };
 
@@ -120,14 +123,26 @@ enum send_result net_send(struct net *n, uint32_t id, const void *data, size_t l
 
 /*
  * Sends a shared frame (a delivery): one send(), and a reference if it has to wait. Subject to output_limit
- * and policy; a frame is always taken when nothing
- * is being sent.
+ * and policy; a frame is always taken when nothing is being sent, and one that must arrive is always taken
+ * and does not count against output_limit: its sender looks at net_pending().
  */
 enum send_result net_send_frame(struct net *n, uint32_t id, struct frame *f);
 
 /* Ends a connection, with the reason to be counted. It happens at the end of this turn; until then it is
  * doomed: no input, no output. */
 void net_close(struct net *n, uint32_t id, enum close_reason reason);
+
+/*
+ * Stops giving the handler input: what comes waits in the socket, and what of the present input it does not
+ * take is kept. With `held` false it goes on: the rest is looked at before this returns, or, when called
+ * within the connection's own input(), as soon as that returns. The handler may hold again meanwhile. Output
+ * is not held. That the peer has closed is noticed at the release. net_sweep() leaves held connections alone.
+ * Does nothing when it is so already, or the connection is doomed.
+ */
+void net_hold(struct net *n, uint32_t id, bool held);
+
+/* Whether it is held. */
+bool net_is_held(const struct net *n, uint32_t id);
 
 /* Bytes waiting for a blocked client. */
 size_t net_pending(const struct net *n, uint32_t id);

@@ -23,9 +23,12 @@
 
 /* conn.flags */
 enum {
-    CONN_OPENED = 1,   /* the handler knows it */
-    CONN_OVER_TLS = 2, /* counted in COUNTER_TLS_CONNECTIONS */
-    CONN_NAMED = 4     /* has an identity */
+    CONN_OPENED = 1,    /* the handler knows it */
+    CONN_OVER_TLS = 2,  /* counted in COUNTER_TLS_CONNECTIONS */
+    CONN_NAMED = 4,     /* has an identity */
+    CONN_HELD = 8,      /* net_hold(): not read; while parked it is not in the parking set either */
+    CONN_IN_INPUT = 16, /* the handler is looking at its input */
+    CONN_RELEASED = 32  /* and has ended a hold meanwhile */
 };
 
 struct bufferevent;
@@ -47,12 +50,14 @@ struct active {
     /* Frames that wait behind the bufferevent's output: a ring of references. Whole frames can be dropped. */
     uint32_t ring_head, ring_count, ring_size;
     struct frame **ring;
-    size_t ring_bytes; /* of the whole ones */
-    size_t
-        behind; /* bytes of output put behind the message in progress; an upper bound of those still there */
+    size_t ring_bytes;   /* of the whole ones */
+    size_t ring_lasting; /* of those, what must arrive */
+    size_t behind; /* bytes of output that were put behind the message in progress and count against a limit;
+                      an upper bound of those still there */
     size_t accounted;       /* what of it is in COUNTER_OUTPUT_BYTES */
     size_t left_over;       /* bytes of input that were looked at and left */
     uint64_t partial_since; /* clock_ms() when an incomplete packet began to wait; 0: none does */
+    bool ended_behind;      /* held: behind `plain` the peer has closed TLS in good order */
 };
 
 /* What a listener's connections speak, and what is under way. */
@@ -108,6 +113,7 @@ struct left_over {
     size_t plain_len, need;
     const void *sealed; /* behind it: an incomplete record */
     size_t sealed_len, sealed_need;
+    bool ended_behind; /* as in struct active */
 };
 
 static inline struct conn *conn_at(const struct net *n, uint32_t id) { return pool_at(n->conns, id); }
@@ -129,6 +135,11 @@ void parking_remove(struct net *n, uint32_t id); /* the descriptor stays open */
 
 /* Input of a parked connection, in n->read_buffer. True: all of it was dealt with. */
 bool parking_input(struct net *n, uint32_t id, unsigned char *data, size_t len);
+
+static inline bool conn_is_held(const struct conn *c) { return c->flags & CONN_HELD; }
+
+/* conn.c: lets the handler look at input, unless the connection is held. As conn_handler.input. */
+size_t conn_input(struct net *n, uint32_t id, const unsigned char *data, size_t len, size_t *need);
 
 /* conn.c: one recv() into n->read_buffer. Bytes that came, or 0: none, and at the end or after an error the
  * connection is doomed. */
@@ -157,6 +168,9 @@ enum send_result active_send_frame(struct net *n, uint32_t id, struct frame *f, 
 void active_put_raw(struct net *n, uint32_t id, const void *data, size_t len);
 /* Sends what the socket still takes: an answer or alert of this very turn has had no chance yet. */
 void active_flush(struct net *n, uint32_t id);
+/* Stops reading, or looks at what was left and reads on; parks when that was all. */
+void active_hold(struct net *n, uint32_t id);
+void active_release(struct net *n, uint32_t id);
 /* Frees what it has, without parking it. */
 void active_end(struct net *n, uint32_t id);
 

@@ -5,8 +5,8 @@
  * When it is readable, the ready connections are served in small batches, each connection with one recv()
  * into a buffer they all share; whole packets are answered from there. Only what is incomplete makes a
  * connection active. Does not decode, and keeps nothing between two turns; an event for a connection that was
- * doomed or became active earlier in the same batch is recognised by its state, because ids are not reused
- * within a turn.
+ * doomed, held or became active earlier in the same batch is recognised by its state, because ids are not
+ * reused within a turn. Held connections are not in the set, so that what comes for them wakes nobody.
  *
  * The set is level-triggered inside and edge-triggered in the loop, which spares the kernel one look at it
  * per turn. So whatever is ready and not dealt with must be taken up again without a new edge, by
@@ -30,7 +30,8 @@
 #include "gateway/base/counters.h"
 #include "gateway/net/conn_internal.h"
 
-/* What the handler left of a parked connection's input: an incomplete packet, or record, makes it active. */
+/* What the handler left of a parked connection's input makes it active: an incomplete packet, or record, or
+ * what a held connection is not to see yet. */
 static void keep_rest(struct net *n, uint32_t id, const struct left_over *l)
 {
     const struct conn *c = conn_at(n, id);
@@ -48,10 +49,11 @@ static bool sealed_input(struct net *n, uint32_t id, unsigned char *data, size_t
     size_t need = 0, used = 0;
     sealing_open(n, c, data, len, &in);
     if (in.len)
-        used = n->handler->input(n->ctx, id, in.data, in.len, &need);
+        used = conn_input(n, id, in.data, in.len, &need);
     if (c->state == CONN_DOOMED)
         return true;
-    if (in.end != TLS_MORE || in.alert != TLS_ALERT_NONE)
+    bool ended_behind = in.end == TLS_CLOSED && conn_is_held(c) && used < in.len;
+    if (!ended_behind && (in.end != TLS_MORE || in.alert != TLS_ALERT_NONE))
         sealing_settle(n, id, &in);
     if (used == in.len && !in.rest_len)
         return true;
@@ -60,7 +62,8 @@ static bool sealed_input(struct net *n, uint32_t id, unsigned char *data, size_t
                           .need = need,
                           .sealed = in.rest,
                           .sealed_len = in.rest_len,
-                          .sealed_need = in.need};
+                          .sealed_need = in.need,
+                          .ended_behind = ended_behind};
     keep_rest(n, id, &l);
     return false;
 }
@@ -71,7 +74,7 @@ bool parking_input(struct net *n, uint32_t id, unsigned char *data, size_t len)
     size_t need = 0;
     if (c->tls)
         return sealed_input(n, id, data, len);
-    size_t used = n->handler->input(n->ctx, id, data, len, &need);
+    size_t used = conn_input(n, id, data, len, &need);
     if (used == len || c->state == CONN_DOOMED)
         return true;
     struct left_over l = {.plain = data + used, .plain_len = len - used, .need = need};
@@ -95,8 +98,9 @@ static bool serve_batch(struct net *n, const struct epoll_event *ready, int coun
     bool again = false;
     for (int i = 0; i < count; i++) {
         uint32_t id = ready[i].data.u32;
-        enum conn_state state = conn_at(n, id)->state;
-        if (state == CONN_PARKED)
+        const struct conn *c = conn_at(n, id);
+        enum conn_state state = c->state;
+        if (state == CONN_PARKED && !conn_is_held(c))
             again |= parked_readable(n, id);
         else if (state == CONN_HANDSHAKE)
             again |= handshakes_done(n) || handshake_ready(n, id, ready[i].events);

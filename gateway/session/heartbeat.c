@@ -4,7 +4,7 @@
  * One deadline per connection, in the wheel: the connect timeout until CONNECT has come, then 1.5 times the
  * keepalive after the last packet (MQTT 5.0 section 3.1.2.10, [MQTT-3.1.2-22]). A packet only stores the time
  * in conn->heard; the wheel finds out when it looks. A client whose bytes already wait in the socket has been
- * heard, even if this loop was too busy to read them.
+ * heard, even if this loop was too busy to read them, and so has one that is not read from for now.
  */
 #include "gateway/base/clock.h"
 #include "gateway/net/sockets.h"
@@ -40,7 +40,7 @@ static uint64_t look(void *ctx, uint32_t conn, uint64_t now_ms)
     uint64_t at = deadline(s, c, now_ms);
     if (at == 0 || at > now_ms)
         return at;
-    if (c->protocol && sockets_has_input(c->fd))
+    if (c->protocol && (net_is_held(s->net, conn) || sockets_has_input(c->fd)))
         return now_ms + WHEEL_TICK_MS;
     sessions_close_conn(s, conn, c->protocol ? CLOSE_KEEPALIVE_TIMEOUT : CLOSE_CONNECT_TIMEOUT);
     return 0;

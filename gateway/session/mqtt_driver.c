@@ -10,9 +10,11 @@
 
 #include "gateway/base/check.h"
 #include "gateway/base/clock.h"
+#include "gateway/base/counters.h"
 #include "gateway/base/log.h"
 #include "gateway/base/xmalloc.h"
 #include "gateway/net/sockets.h"
+#include "gateway/session/handle_ack.h"
 #include "gateway/session/session_internal.h"
 
 #define SEND_STACK 512
@@ -25,6 +27,8 @@ static const mqtt_handler_fn handlers[16] = {
     [MQTT_CONNECT] = handle_connect,     [MQTT_PUBLISH] = handle_publish,
     [MQTT_SUBSCRIBE] = handle_subscribe, [MQTT_UNSUBSCRIBE] = handle_unsubscribe,
     [MQTT_PINGREQ] = handle_pingreq,     [MQTT_DISCONNECT] = handle_disconnect,
+    [MQTT_PUBACK] = handle_puback,       [MQTT_PUBREC] = handle_pubrec,
+    [MQTT_PUBREL] = handle_pubrel,       [MQTT_PUBCOMP] = handle_pubcomp,
 };
 
 /* The close reason for a decoder's reason code. */
@@ -48,8 +52,7 @@ static enum close_reason bad_packet_reason(uint8_t code)
 static bool exceeds_client(const struct sessions *s, uint32_t conn, size_t len)
 {
     uint32_t owner = net_conn(s->net, conn)->owner;
-    const struct session_extra *extra = owner ? session_extra(s, session_at(s, owner)) : NULL;
-    return extra && extra->max_packet && len > extra->max_packet;
+    return owner && !session_takes(s, session_at(s, owner), len);
 }
 
 void mqtt_send(struct sessions *s, uint32_t conn, uint8_t version, const struct mqtt_packet *p)
@@ -66,6 +69,7 @@ void mqtt_send(struct sessions *s, uint32_t conn, uint8_t version, const struct 
         CHECK(mqtt_encode(p, version, out, len) == len);
     }
     net_send(s->net, conn, out, len);
+    counter_add(COUNTER_PACKETS_OUT, 1);
     if (out != stack)
         free(out);
 }
@@ -103,7 +107,7 @@ static size_t handle_packets(struct sessions *s, uint32_t conn, const unsigned c
 {
     const struct conn *c = net_conn(s->net, conn);
     size_t at = 0;
-    while (at < len && c->state != CONN_DOOMED) {
+    while (at < len && c->state != CONN_DOOMED && !net_is_held(s->net, conn)) {
         enum mqtt_type type = mqtt_peek_type(data[at]);
         if (!c->protocol && type != MQTT_CONNECT)
             return sniff_input(s, conn, data, len, need);
@@ -114,6 +118,7 @@ static size_t handle_packets(struct sessions *s, uint32_t conn, const unsigned c
         switch (mqtt_decode(data + at, len - at, c->protocol, max, &s->packet, &used, &error)) {
         case MQTT_OK:
             at += used;
+            counter_add(COUNTER_PACKETS_IN, 1);
             dispatch(s, conn);
             break;
         case MQTT_MORE:

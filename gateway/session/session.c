@@ -5,7 +5,7 @@
  * A session is begun by handle_connect.c and ended here, either because its connection has closed or because
  * another connection took the client id over. Session ids are reused freely: a fan-out names sessions only
  * through subscriptions, the pool and the index, all of which have let go of a session when it ends. Does not
- * parse packets and does not know the hub.
+ * parse packets. A session that is stored is asked for and given back; see requests.c.
  */
 #include "gateway/session/session.h"
 
@@ -19,8 +19,14 @@
 #include "gateway/base/log.h"
 #include "gateway/base/xmalloc.h"
 #include "gateway/net/sockets.h"
+#include "gateway/session/catch_up.h"
+#include "gateway/session/publish.h"
+#include "gateway/session/requests.h"
 #include "gateway/session/session_internal.h"
+#include "gateway/session/sys_topics.h"
+#include "gateway/session/window.h"
 
+#define MAX_RECORDS               (UINT32_C(1) << 28) /* of one pool */
 #define SUBSCRIPTIONS_PER_SESSION 8 /* on average, at the most: sizes the address space of the topic tree */
 
 LOG_EVENT(log_client_closed, "client_closed", LOG_LEVEL_INFO);
@@ -93,6 +99,13 @@ static void closed_cb(void *ctx, uint32_t conn, enum close_reason reason)
 static const struct conn_handler conn_handler = {
     .opened = opened_cb, .input = input_cb, .is_full = is_full_cb, .closed = closed_cb};
 
+/* Room for so many records per session, as far as ids reach. */
+static uint32_t pool_room(uint32_t sessions, uint32_t each)
+{
+    uint64_t room = (uint64_t)sessions * each;
+    return room < MAX_RECORDS ? (uint32_t)room : MAX_RECORDS;
+}
+
 struct sessions *sessions_new(struct event_base *base, const struct sessions_settings *settings,
                               const struct sessions_handler *h, void *ctx)
 {
@@ -112,20 +125,33 @@ struct sessions *sessions_new(struct event_base *base, const struct sessions_set
     s->tree = topic_tree_new(max < (1u << 20) ? max * SUBSCRIPTIONS_PER_SESSION + 100000 : 1u << 24);
     s->pool = pool_new("sessions", sizeof(struct session), max);
     s->extras = pool_new("session_extras", sizeof(struct session_extra), max);
+    s->rares = pool_new("session_rares", sizeof(struct session_rare), max);
     s->client_ids = strpool_new("client_ids", max);
     s->by_client_id = hash_index_new(&index_ops, s, max);
     s->wheel = wheel_new(&heartbeat_wheel_ops, s, clock_update());
+    s->windows = pool_new("windows", sizeof(struct window), max);
+    s->inflights = pool_new("inflight", sizeof(struct inflight), pool_room(max, config->max_inflight));
+    s->incomings = pool_new("incoming", sizeof(struct incoming), pool_room(max, config->receive_maximum));
+    s->last_owed = &s->owed;
+    catch_up_setup(s, base);
     return s;
 }
 
 void sessions_free(struct sessions *s)
 {
     net_free(s->net);
+    catch_up_end(s);
+    requests_free(s);
+    sys_topics_free(s);
+    pool_free(s->windows);
+    pool_free(s->inflights);
+    pool_free(s->incomings);
     topic_tree_free(s->tree);
     wheel_free(s->wheel);
     hash_index_free(s->by_client_id);
     strpool_free(s->client_ids);
     pool_free(s->extras);
+    pool_free(s->rares);
     pool_free(s->pool);
     s->magic = 0;
     free(s);
@@ -175,7 +201,6 @@ uint32_t session_begin(struct sessions *s, uint32_t conn, const char *client_id,
     hash_index_insert(s->by_client_id, hash_bytes(client_id, len), id);
     net_conn(s->net, conn)->owner = id;
     counter_add(COUNTER_SESSIONS, 1);
-    s->handler->claimed(s->ctx, client_id, len, ses->claim);
     return id;
 }
 
@@ -186,35 +211,86 @@ struct session_extra *session_need_extra(struct sessions *s, struct session *ses
     return session_extra(s, ses);
 }
 
-/* Lets go of the extra record; the will is published or not. */
-static void end_extra(struct sessions *s, struct session *ses, bool with_will)
+struct session_rare *session_need_rare(struct sessions *s, struct session *ses)
 {
+    struct session_extra *extra = session_need_extra(s, ses);
+    if (extra && !extra->rare)
+        extra->rare = pool_alloc(s->rares);
+    return session_rare(s, ses);
+}
+
+/* Publishes a will now. */
+static void publish_will(struct sessions *s, uint32_t id, struct message *will)
+{
+    size_t len;
+    const char *client_id = sessions_client_id(s, id, &len);
+    bool taken = will->qos ? request_publish(s, id, will, REQUEST_NONE, 0)
+                           : s->handler->publish(s->ctx, client_id, len, will);
+    if (!taken)
+        counter_add(will->qos ? COUNTER_PUBLISHES_REFUSED : COUNTER_PUBLISHES_DROPPED, 1);
+}
+
+static void free_rare(struct sessions *s, uint32_t id)
+{
+    struct session_rare *rare = pool_at(s->rares, id);
+    if (rare->will)
+        message_unref(rare->will);
+    alias_free(rare->aliases);
+    pool_release(s->rares, id);
+}
+
+/* Lets go of the extra record; a will is published now, or left to the hub until its delay is over. */
+static void end_extra(struct sessions *s, uint32_t id, bool with_will)
+{
+    struct session *ses = session_at(s, id);
     struct session_extra *extra = session_extra(s, ses);
     if (!extra)
         return;
-    if (extra->will) {
-        size_t len;
-        const char *client_id = strpool_get(s->client_ids, ses->client_id, &len);
-        if (with_will && !s->handler->publish(s->ctx, client_id, len, extra->will))
-            counter_add(COUNTER_PUBLISHES_DROPPED, 1);
-        message_unref(extra->will);
-    }
+    struct session_rare *rare = session_rare(s, ses);
+    struct message *will = rare && with_will && !(extra->flags & EXTRA_OPENING) ? rare->will : NULL;
+    bool is_stored = extra->flags & EXTRA_STORED;
+    if (is_stored && !(extra->flags & EXTRA_OPENING))
+        counter_sub(COUNTER_SESSIONS_STORED, 1);
+    bool later = will && is_stored && rare->will_delay_s && extra->expiry_s;
+    if (will && will->expires_ms) /* counts from its publication (MQTT 5.0 section 3.1.3.2.4) */
+        will->expires_ms += clock_wall_ms();
+    if (will && !later)
+        publish_will(s, id, will);
+    if (is_stored)
+        request_close(s, id, later ? will : NULL);
+    if (rare)
+        free_rare(s, extra->rare);
     pool_release(s->extras, ses->extra);
+    ses->extra = 0;
 }
 
 void session_end(struct sessions *s, uint32_t id, bool with_will)
 {
     struct session *ses = session_at(s, id);
+    bool is_stored = session_is_stored(s, ses);
     size_t len;
     const char *client_id = strpool_get(s->client_ids, ses->client_id, &len);
     net_conn(s->net, ses->conn)->owner = 0;
-    end_extra(s, ses, with_will);
+    end_extra(s, id, with_will);
+    window_free(s, ses);
     topic_tree_unsubscribe_all(s->tree, &ses->subs);
-    s->handler->released(s->ctx, client_id, len, ses->claim);
+    if (!is_stored)
+        s->handler->released(s->ctx, client_id, len, ses->claim);
     hash_index_remove(s->by_client_id, hash_bytes(client_id, len), id);
     strpool_release(s->client_ids, ses->client_id);
     pool_release(s->pool, id);
     counter_sub(COUNTER_SESSIONS, 1);
+}
+
+/* A reason in words, for a client that has not declined them ([MQTT-3.1.2-29]) and takes it
+ * ([MQTT-3.14.2-3]). */
+static void session_add_reason(const struct sessions *s, uint32_t id, struct mqtt_props *props,
+                               const char *text)
+{
+    const struct session_extra *extra = session_extra(s, session_at(s, id));
+    const struct session_rare *rare = session_rare(s, session_at(s, id));
+    if (!(extra && extra->flags & EXTRA_NO_REASONS) && !(rare && rare->max_packet))
+        mqtt_props_set_bytes(props, MQTT_P_REASON_STRING, text, strlen(text));
 }
 
 void sessions_close_conn(struct sessions *s, uint32_t conn, enum close_reason reason)
@@ -224,6 +300,7 @@ void sessions_close_conn(struct sessions *s, uint32_t conn, enum close_reason re
     if (c->protocol == MQTT_V5 && c->owner && code) {
         struct mqtt_packet bye = {.type = MQTT_DISCONNECT};
         bye.u.disconnect.code = code;
+        session_add_reason(s, c->owner, &bye.u.disconnect.props, close_reason_text(reason));
         mqtt_send(s, conn, MQTT_V5, &bye);
     }
     net_close(s->net, conn, reason);
@@ -246,7 +323,79 @@ void session_take_over(struct sessions *s, uint32_t id)
     session_end(s, id, c->reason != CLOSE_CLIENT_DISCONNECT);
 }
 
-void sessions_tick(struct sessions *s) { wheel_advance(s->wheel, clock_ms()); }
+/* Goes on with sessions that can take more, and lets go of windows that nothing needs. */
+static void sweep_windows(struct sessions *s)
+{
+    for (uint32_t at = 0; (at = pool_next(s->windows, at));) {
+        const struct window *w = pool_at(s->windows, at);
+        struct session *ses = session_at(s, w->session);
+        catch_up_if_room(s, w->session);
+        window_tidy(s, ses);
+    }
+}
+
+/*
+ * Writes cursors of stored sessions that have moved: at each tick those of a part of the windows, so that all
+ * have their turn in a cursor_interval and no commit has many of them.
+ */
+static void write_cursors(struct sessions *s)
+{
+    uint64_t elapsed = clock_ms() - s->cycle_ms, interval = s->config->log_cursor_interval_ms;
+    uint32_t bound = pool_bound(s->windows);
+    uint32_t end = elapsed < interval ? (uint32_t)(bound * elapsed / interval) : bound;
+    while (s->written < end) {
+        uint32_t at = pool_next(s->windows, s->written);
+        s->written = at && at <= end ? at : end;
+        if (!at || at > end)
+            break;
+        const struct window *w = pool_at(s->windows, at);
+        if (w->flags & WINDOW_DIRTY && session_is_stored(s, session_at(s, w->session)))
+            (void)!request_progress(s, w->session, REQUEST_NONE, 0);
+    }
+    if (elapsed >= interval) {
+        s->cycle_ms = clock_ms();
+        s->written = 0;
+    }
+}
+
+void sessions_set_fanout(struct sessions *s, struct fanout *f) { s->fanout = f; }
+
+bool sessions_is_opening(const struct sessions *s, uint32_t id, bool *clean_start, uint32_t *expiry_s)
+{
+    const struct session_extra *extra = session_extra(s, session_at(s, id));
+    if (!extra || !(extra->flags & EXTRA_OPENING))
+        return false;
+    *clean_start = extra->flags & EXTRA_CLEAN;
+    *expiry_s = extra->expiry_s;
+    return true;
+}
+
+bool sessions_is_stored(const struct sessions *s, uint32_t id)
+{
+    return session_is_stored(s, session_at(s, id));
+}
+
+uint32_t sessions_expiry(const struct sessions *s, uint32_t id)
+{
+    const struct session_extra *extra = session_extra(s, session_at(s, id));
+    return extra ? extra->expiry_s : 0;
+}
+
+void sessions_progress(const struct sessions *s, uint32_t id, uint32_t *inflight, uint64_t *cursor,
+                       bool *is_behind)
+{
+    const struct session *ses = session_at(s, id);
+    const struct window *w = window_of(s, ses);
+    *inflight = w ? w->unacked : 0;
+    *cursor = window_cursor(s, ses);
+    *is_behind = w && w->flags & WINDOW_BEHIND;
+}
+
+void sessions_tick(struct sessions *s)
+{
+    wheel_advance(s->wheel, clock_ms());
+    write_cursors(s);
+}
 
 void sessions_second(struct sessions *s)
 {
@@ -255,4 +404,5 @@ void sessions_second(struct sessions *s)
     if (clock_ms() > s->config->packet_timeout_ms)
         net_sweep(s->net, clock_ms() - s->config->packet_timeout_ms);
     net_second(s->net);
+    sweep_windows(s);
 }

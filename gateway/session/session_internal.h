@@ -4,6 +4,8 @@
 #ifndef HOLDFAST_SESSION_INTERNAL_H
 #define HOLDFAST_SESSION_INTERNAL_H
 
+#include <event2/event.h>
+
 #include "gateway/base/hash_index.h"
 #include "gateway/base/pool.h"
 #include "gateway/base/strpool.h"
@@ -12,6 +14,11 @@
 #include "proto/mqtt.h"
 
 #define SESSIONS_MAGIC 0x53455331u
+
+/* Session ids, first in, first out. */
+struct id_ring {
+    uint32_t *ids, head, count, size;
+};
 
 struct sessions {
     uint32_t magic;
@@ -23,10 +30,25 @@ struct sessions {
     struct topic_tree *tree;
     struct pool *pool;   /* struct session */
     struct pool *extras; /* struct session_extra */
+    struct pool *rares;  /* struct session_rare */
     struct strpool *client_ids;
     struct hash_index *by_client_id;
     struct wheel *wheel;
+    struct pool *windows;   /* struct window */
+    struct pool *inflights; /* struct inflight */
+    struct pool *incomings; /* struct incoming */
+    struct fanout *fanout;
+    struct engine_reader *reader; /* NULL: not open yet */
+    struct owed_codes *owed, **last_owed;
+    struct leaving *leaving;       /* leaving.c's own */
+    struct sys_topics *sys_topics; /* sys_topics.c's own */
+    /* catch_up.c: sessions that read for themselves; those of them that have to wait a moment first. */
+    struct id_ring queue, stalled;
+    struct event *queue_event, *stalled_event;
+    char *last_topic;
     uint64_t last_claim;
+    uint64_t cycle_ms;         /* when write_cursors() began with the first window, */
+    uint32_t written;          /* and how far it has come */
     uint32_t pings;            /* PINGREQs of the input being handled that are not answered yet */
     struct mqtt_packet packet; /* the one being handled: too large for the stack of every handler */
 };
@@ -40,13 +62,49 @@ static inline struct session_extra *session_extra(const struct sessions *s, cons
     return ses->extra ? pool_at(s->extras, ses->extra) : NULL;
 }
 
+static inline struct session_rare *session_rare(const struct sessions *s, const struct session *ses)
+{
+    const struct session_extra *extra = session_extra(s, ses);
+    return extra && extra->rare ? pool_at(s->rares, extra->rare) : NULL;
+}
+/* Whether the client takes packets of this length ([MQTT-3.1.2-24]). */
+static inline bool session_takes(const struct sessions *s, const struct session *ses, size_t len)
+{
+    const struct session_rare *rare = session_rare(s, ses);
+    return !rare || !rare->max_packet || len <= rare->max_packet;
+}
+
+/* session_extra.flags */
+enum {
+    EXTRA_STORED = 1,      /* the hub was asked for it: it may outlive the connection */
+    EXTRA_OPENING = 2,     /* and has not answered yet */
+    EXTRA_CLEAN = 4,       /* what was stored before is to be forgotten */
+    EXTRA_V5 = 8,          /* what CONNECT said, until it is answered: */
+    EXTRA_ASSIGNED = 16,   /* the client id was made here */
+    EXTRA_KEEPALIVE = 32,  /* another keepalive than the client's holds */
+    EXTRA_EXPIRY = 64,     /* another session expiry than the client's holds */
+    EXTRA_NO_REASONS = 128 /* Request Problem Information is 0 ([MQTT-3.1.2-29]) */
+};
+
+/* The id of a session's record. */
+static inline uint32_t session_of(const struct sessions *s, const struct session *ses)
+{
+    return (uint32_t)(ses - (const struct session *)pool_at(s->pool, 0));
+}
+static inline bool session_is_stored(const struct sessions *s, const struct session *ses)
+{
+    const struct session_extra *extra = session_extra(s, ses);
+    return extra && extra->flags & EXTRA_STORED;
+}
+
 /*
- * session.c: a new session for this connection, already in the index and claimed; 0: no room. An older
- * session with the same client id must have been ended before.
+ * session.c: a new session for this connection, already in the index; 0: no room. An older session with the
+ * same client id must have been ended before.
  */
 uint32_t session_begin(struct sessions *s, uint32_t conn, const char *client_id, size_t len);
 /* The extra record, made if there is none yet; NULL: no room. */
 struct session_extra *session_need_extra(struct sessions *s, struct session *ses);
+struct session_rare *session_need_rare(struct sessions *s, struct session *ses);
 /* Takes the session from its connection and ends it; its will goes out unless the client took it back. */
 void session_end(struct sessions *s, uint32_t id, bool with_will);
 /* Ends the session at once, because its client id is wanted by a new connection; its own connection follows
@@ -80,8 +138,14 @@ void connect_refuse(struct sessions *s, uint32_t conn, uint8_t level, uint8_t co
 
 /* handle_publish.c: a message from the parts of a PUBLISH or a will; the expiry interval counts from now.
  * With one reference. */
-struct message *publish_message(struct mqtt_bytes topic, const struct mqtt_props *props,
-                                struct mqtt_bytes payload, uint64_t origin);
+struct publish_source {
+    struct mqtt_bytes topic, payload;
+    const struct mqtt_props *props; /* NULL: 3.1.1 */
+    uint8_t qos;
+    bool retain;
+    uint64_t origin;
+};
+struct message *publish_message(const struct publish_source *from);
 
 /* sniff.c: the first bytes were not MQTT; answers people who speak HTTP to the port, and closes. *need as in
  * conn_handler. */

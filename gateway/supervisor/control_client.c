@@ -113,7 +113,8 @@ bool control_ask_reload(const char *data_dir, FILE *out, FILE *err)
     int fd = connect_to(data_dir, err);
     if (fd < 0)
         return false;
-    struct ipc_message hello = IPC_MAKE(HELLO, IPC_NUM(IPC_VERSION), IPC_NUM(0), IPC_NUM(0));
+    struct ipc_message hello =
+        IPC_MAKE(HELLO, IPC_NUM(IPC_VERSION), IPC_NUM(0), IPC_NUM(0), IPC_NUM(0), IPC_NUM(0));
     struct ipc_message reload = {.type = IPC_RELOAD};
     /* One of another version answers HELLO and closes: then the second message is not taken. */
     bool sent =

@@ -15,6 +15,10 @@ int cmd_check(int argc, char **argv);
  */
 int cmd_reload(int argc, char **argv);
 
+/* sessions [-c FILE] [-d DIR] [-n N] [--json] [CLIENT_ID]: the stored sessions, or one of them, read from the
+ * data directory whether the gateway runs or not. */
+int cmd_sessions(int argc, char **argv);
+
 /* options --sample | --mdoc: prints the sample configuration or the OPTIONS part of holdfast.conf(5). */
 int cmd_options(int argc, char **argv);
 

@@ -11,6 +11,10 @@
  *      lane "b"   job                         ready     c ─> d
  *      lane "c"   job ─> job
  *
+ * Jobs of kept messages are in one more list, in the order of their numbers, from their start until they have
+ * been walked to their end, also those that never wait. Its first entry says how far all sessions have been
+ * offered everything; messages of other topics overtake it without moving that mark.
+ *
  * The lanes are found by topic through a hash index, so a publish costs one look-up however many jobs wait,
  * and none when nothing waits.
  *
@@ -52,6 +56,7 @@ struct job {
     uint32_t lane_next; /* the next message of the same topic */
     uint32_t lane_last; /* in the first job: the last one of the lane, itself if alone */
     uint32_t ready_next;
+    uint32_t kept_next, kept_prev; /* kept messages under way, by number */
 };
 
 /* Who has the message already, for messages that may reach a session in more than one way. */
@@ -66,8 +71,11 @@ struct seen {
 /* How far a job has come. */
 struct walk {
     uint32_t job;
-    uint32_t list, lists; /* cursors [list, lists) are open */
+    /* The lists to walk, from `list` on. All cursors stay open to the end, so that no topic record goes away
+     * and gives its id to another while sessions are asked about it. */
+    uint32_t list, lists;
     struct topic_cursor *cursor, few[FEW_LISTS];
+    uint32_t *topics, few_topics[FEW_LISTS];
     enum implicit implicit; /* what comes after the lists */
     uint32_t after;         /* IMPLICIT_ALL: the last session visited */
     uint32_t last;          /* IMPLICIT_ALL: the highest id there was at the beginning */
@@ -86,10 +94,12 @@ struct fanout {
     size_t pending_bytes; /* of queued jobs, those being walked included */
     uint32_t pending_jobs;
     uint32_t ready_first, ready_last;
-    uint64_t free_walks; /* a bit per walk */
-    unsigned turn;       /* the walk whose turn it is */
-    uint64_t budget_ms;  /* the clock's reading for which `spent` counts */
-    uint32_t spent;      /* deliveries in this turn of the loop */
+    uint32_t kept_first, kept_last; /* jobs */
+    uint64_t head;                  /* number of the last kept message that was started */
+    uint64_t free_walks;            /* a bit per walk */
+    unsigned turn;                  /* the walk whose turn it is */
+    uint64_t budget_ms;             /* the clock's reading for which `spent` counts */
+    uint32_t spent;                 /* deliveries in this turn of the loop */
     struct walk walks[MAX_WALKS];
 };
 
@@ -173,23 +183,21 @@ static enum implicit implicit_channel(const struct fanout *f, const struct messa
 /* Opens a cursor on every topic record that matches. Returns how many subscriptions they have. */
 static uint64_t open_cursors(struct fanout *f, struct walk *w, const struct message *m)
 {
-    uint32_t few[FEW_LISTS], *topics = few;
     uint64_t subs = 0;
     w->cursor = w->few;
-    size_t n = topic_tree_match(f->tree, message_topic(m), m->topic_len, topics, FEW_LISTS);
+    w->topics = w->few_topics;
+    size_t n = topic_tree_match(f->tree, message_topic(m), m->topic_len, w->topics, FEW_LISTS);
     if (n > FEW_LISTS) {
-        topics = xcalloc(n, sizeof *topics);
+        w->topics = xcalloc(n, sizeof *w->topics);
         w->cursor = xcalloc(n, sizeof *w->cursor);
-        topic_tree_match(f->tree, message_topic(m), m->topic_len, topics, n);
+        topic_tree_match(f->tree, message_topic(m), m->topic_len, w->topics, n);
     }
     for (size_t i = 0; i < n; i++) {
-        topic_cursor_open(f->tree, &w->cursor[i], topics[i]);
-        subs += topic_tree_subscribers(f->tree, topics[i]);
+        topic_cursor_open(f->tree, &w->cursor[i], w->topics[i]);
+        subs += topic_tree_subscribers(f->tree, w->topics[i]);
     }
     w->list = 0;
     w->lists = (uint32_t)n;
-    if (topics != few)
-        free(topics);
     return subs;
 }
 
@@ -228,11 +236,14 @@ static struct walk *walk_begin(struct fanout *f, uint32_t id)
 {
     unsigned i = (unsigned)__builtin_ctzll(f->free_walks);
     struct walk *w = &f->walks[i];
-    const struct message *m = job_at(f, id)->pub.message;
+    struct fanout_job *pub = &job_at(f, id)->pub;
+    const struct message *m = pub->message;
     f->free_walks &= f->free_walks - 1;
     w->job = id;
     w->implicit = implicit_channel(f, m);
     uint64_t most = open_cursors(f, w, m);
+    pub->topics = w->topics;
+    pub->topic_count = w->lists;
     if (w->implicit == IMPLICIT_ALL) {
         w->after = 0;
         w->last = f->ops->session_bound(f->ctx);
@@ -248,10 +259,12 @@ static struct walk *walk_begin(struct fanout *f, uint32_t id)
 /* Lets go of what a walk holds, wherever it is. */
 static void walk_end(struct fanout *f, struct walk *w)
 {
-    while (w->list < w->lists)
-        topic_cursor_close(f->tree, &w->cursor[w->list++]);
-    if (w->cursor != w->few)
+    for (uint32_t i = 0; i < w->lists; i++)
+        topic_cursor_close(f->tree, &w->cursor[i]);
+    if (w->cursor != w->few) {
         free(w->cursor);
+        free(w->topics);
+    }
     free(w->seen.bits);
     f->free_walks |= UINT64_C(1) << (w - f->walks);
 }
@@ -276,22 +289,20 @@ static bool next_implicit(struct fanout *f, struct walk *w, const struct message
 
 /* The next one to have the message; false at the end. */
 static bool walk_next(struct fanout *f, struct walk *w, const struct message *m, uint32_t *session,
-                      uint8_t *options)
+                      sub_options *options)
 {
-    for (; w->list < w->lists; w->list++) {
+    for (; w->list < w->lists; w->list++)
         if (topic_cursor_next(f->tree, &w->cursor[w->list], session, options))
             return true;
-        topic_cursor_close(f->tree, &w->cursor[w->list]);
-    }
-    *options = 0;
+    *options = f->set.implicit;
     return next_implicit(f, w, m, session);
 }
 
 /* Whether it is known already that nobody is left, so that what fits a slice exactly needs no second one. */
-static bool walk_at_end(struct fanout *f, struct walk *w)
+static bool walk_at_end(struct walk *w)
 {
     while (w->list < w->lists && w->cursor[w->list].sub == 0)
-        topic_cursor_close(f->tree, &w->cursor[w->list++]);
+        w->list++;
     return w->list == w->lists && w->implicit == IMPLICIT_NONE;
 }
 
@@ -324,7 +335,7 @@ static bool walk_run(struct fanout *f, struct walk *w, struct slice *s, uint32_t
 {
     struct fanout_job *pub = &job_at(f, w->job)->pub;
     uint32_t session;
-    uint8_t options;
+    sub_options options;
     if (f->ops->is_void && f->ops->is_void(f->ctx, pub->message))
         return true;
     while (turn > 0 && s->left > 0) {
@@ -335,13 +346,44 @@ static bool walk_run(struct fanout *f, struct walk *w, struct slice *s, uint32_t
         turn--;
         slice_spend(f, s);
     }
-    return walk_at_end(f, w);
+    return walk_at_end(w);
 }
 
-/* Releases a job that is in no list any more. */
+/* Adds a kept message's job, whose number is the highest so far. */
+static void kept_push(struct fanout *f, uint32_t id)
+{
+    struct job *j = job_at(f, id);
+    f->head = j->pub.message->seq;
+    j->kept_prev = f->kept_last;
+    if (f->kept_last)
+        job_at(f, f->kept_last)->kept_next = id;
+    else
+        f->kept_first = id;
+    f->kept_last = id;
+}
+
+/* Takes one out that has been walked to its end, wherever it is. */
+static void kept_remove(struct fanout *f, const struct job *j)
+{
+    if (j->kept_prev)
+        job_at(f, j->kept_prev)->kept_next = j->kept_next;
+    else
+        f->kept_first = j->kept_next;
+    if (j->kept_next)
+        job_at(f, j->kept_next)->kept_prev = j->kept_prev;
+    else
+        f->kept_last = j->kept_prev;
+}
+
+/* Whether the log keeps the message, so that every session that is to have it must be offered it. */
+static bool is_kept(const struct message *m) { return m->qos > 0; }
+
+/* Releases a job that is in no lane and no queue any more. */
 static void job_free(struct fanout *f, uint32_t id)
 {
     struct job *j = job_at(f, id);
+    if (is_kept(j->pub.message))
+        kept_remove(f, j);
     for (int i = 0; i < FANOUT_FRAMES; i++)
         frame_unref(j->pub.frame[i]);
     message_unref(j->pub.message);
@@ -473,15 +515,33 @@ static bool try_at_once(struct fanout *f, uint32_t id, uint32_t budget)
     return true;
 }
 
+/* Makes a job of a message. 0: there is no room for it. Half of the jobs are for kept messages only, which
+ * are never refused: far more of them than the owner lets wait. */
+static uint32_t job_new(struct fanout *f, struct message *m)
+{
+    bool kept = is_kept(m);
+    if (!kept && f->pending_jobs &&
+        (f->pending_bytes + message_size(m) + sizeof(struct job) > f->set.queue_limit ||
+         f->pending_jobs >= MAX_JOBS / 2))
+        return 0;
+    uint32_t id = pool_alloc(f->jobs);
+    CHECK(id || !kept);
+    if (!id)
+        return 0;
+    job_at(f, id)->pub.message = message_ref(m);
+    if (kept)
+        kept_push(f, id);
+    return id;
+}
+
 /* Delivers at once what can be; queues the rest. */
 bool fanout_start(struct fanout *f, struct message *m)
 {
-    if (f->pending_jobs && f->pending_bytes + message_size(m) + sizeof(struct job) > f->set.queue_limit)
-        return false;
-    uint32_t id = pool_alloc(f->jobs);
+    if (is_kept(m) && m->seq <= f->head)
+        return true;
+    uint32_t id = job_new(f, m);
     if (!id)
         return false;
-    job_at(f, id)->pub.message = message_ref(m);
     uint32_t first =
         f->pending_jobs ? hash_index_find(f->lanes, topic_hash(m), message_topic(m), m->topic_len) : 0;
     uint32_t budget = first ? 0 : budget_left(f);
@@ -494,6 +554,19 @@ bool fanout_start(struct fanout *f, struct message *m)
     enqueue(f, id, first);
     schedule(f);
     return true;
+}
+
+/* Says where the numbers of kept messages begin. */
+void fanout_begin(struct fanout *f, uint64_t head)
+{
+    CHECK(f->kept_first == 0);
+    f->head = head;
+}
+
+/* Everything before the oldest kept message that is under way. */
+uint64_t fanout_settled(const struct fanout *f)
+{
+    return f->kept_first ? job_at(f, f->kept_first)->pub.message->seq - 1 : f->head;
 }
 
 /* Drops everything that waits. */
@@ -514,5 +587,6 @@ void fanout_free(struct fanout *f)
 }
 
 /* Plain readings. */
+uint64_t fanout_head(const struct fanout *f) { return f->head; }
 size_t fanout_pending_bytes(const struct fanout *f) { return f->pending_bytes; }
 uint32_t fanout_pending_jobs(const struct fanout *f) { return f->pending_jobs; }

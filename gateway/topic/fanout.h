@@ -8,11 +8,17 @@
  * one has been walked to its end. Different topics share the loop in turn. A fan-out that fits in what is
  * left of the current slice is finished at once.
  *
- * Of several subscriptions of one session that match, the first one met is delivered, with its options; an
- * implicit channel comes last and has options 0. Sessions that came after the walk over their list began are
- * left out, those that went meanwhile too.
+ * Of several subscriptions of one session that match, the first one met is delivered, with its options; the
+ * owner finds the others by fanout_job.topics. An implicit channel comes last and has the options of the
+ * settings. Sessions that came after the walk over their list began are left out, those that went meanwhile
+ * too.
  *
- * The frame is encoded by the owner once per protocol version and kept in the job: fanout_job.frame[].
+ * Messages that are kept (QoS above 0) are started in the order of their numbers and are never refused; what
+ * bounds them is that the owner stops reading more. fanout_settled() says how far all sessions have been
+ * offered them.
+ *
+ * The frames are encoded by the owner, once per form in which clients are to have the message, and kept in
+ * the job.
  */
 #ifndef HOLDFAST_TOPIC_FANOUT_H
 #define HOLDFAST_TOPIC_FANOUT_H
@@ -28,7 +34,7 @@
 struct event_base;
 struct fanout;
 
-#define FANOUT_FRAMES   2    /* MQTT 3.1.1 and 5.0 */
+#define FANOUT_FRAMES   12   /* 2 versions, 3 QoS, with retain and without: fanout_frame() */
 #define FANOUT_SLICE_US 5000 /* a slice ends early when it takes longer, by clock_us() */
 
 struct fanout_job {
@@ -36,12 +42,21 @@ struct fanout_job {
     struct frame *frame[FANOUT_FRAMES]; /* filled in by the owner at the first delivery that needs it;
                                            released with the job */
     bool frame_tried[FANOUT_FRAMES];    /* encoding was tried (a message may not be encodable) */
+    /* The topic records that match, valid during deliver(); more than one: see topic_tree_overlaps(). */
+    const uint32_t *topics;
+    uint32_t topic_count;
 };
+
+/* The place in frame[] of the frame for such clients. */
+static inline unsigned fanout_frame(bool is_v5, unsigned qos, bool retain)
+{
+    return (is_v5 * 3u + qos) * 2u + retain;
+}
 
 struct fanout_ops {
     /* Delivers to one session. It must not free the session at once (close is deferred), nor call into the
-     * fan-out. */
-    void (*deliver)(void *ctx, uint32_t session, uint8_t options, struct fanout_job *job);
+     * fan-out but for what it says about itself (fanout_settled(), fanout_head(), pending). */
+    void (*deliver)(void *ctx, uint32_t session, sub_options options, struct fanout_job *job);
     /* The next live session after `after` (0 starts), or 0: for the implicit channel of everybody. */
     uint32_t (*next_session)(void *ctx, uint32_t after);
     /* An upper bound of session ids in use, for the bitmap of who already has it. */
@@ -58,6 +73,7 @@ struct fanout_settings {
                                            when there are none */
     const char *clients_prefix; /* "" : off */
     const char *broadcast_topic;
+    sub_options implicit; /* options of the implicit channels */
 };
 
 /* `base` may be NULL: then the owner calls fanout_step() itself. Strings in *s and ops must outlive it. */
@@ -65,7 +81,18 @@ struct fanout *fanout_new(struct event_base *base, struct topic_tree *tree, cons
                           void *ctx, const struct fanout_settings *s);
 void fanout_free(struct fanout *f);
 
-/* Takes its own reference. False: the queue is full, nothing was started. */
+/*
+ * All kept messages up to this number have been walked to their end, or came before the fan-out began; the
+ * one being delivered has not.
+ */
+uint64_t fanout_settled(const struct fanout *f);
+/* The number of the last kept message that was started, or what fanout_begin() said. */
+uint64_t fanout_head(const struct fanout *f);
+/* Nothing kept was started so far: the first one will come after this number. */
+void fanout_begin(struct fanout *f, uint64_t head);
+
+/* Takes its own reference. False: the queue is full, nothing was started. Never for a kept message, of which
+ * one that is not above fanout_head() is ignored. */
 bool fanout_start(struct fanout *f, struct message *m) __attribute__((warn_unused_result));
 
 /* Does up to one slice of work now (the loop's timer calls it; tests too): at most `slice` deliveries, and

@@ -6,6 +6,9 @@
  * wildcards included: a topic name never has a + or #, so a name finds only the filter that equals it.
  * Filters with wildcards are in the trie as well, which is asked only when something is published.
  *
+ * Subscription Identifiers, which few clients use, are no part of the 20-byte record: they lie beside the
+ * pool, four bytes for each record of it, in memory that is not there before the first one comes.
+ *
  * Why a cursor stays right while the list under it changes: the list changes in two ways only. A new
  * subscription goes in at the head, before everything a cursor has yet to visit, so it is never met. A
  * subscription that goes is unlinked; the cursors whose next one it is move on to its successor, so no
@@ -21,9 +24,11 @@
 #include "gateway/base/hash.h"
 #include "gateway/base/hash_index.h"
 #include "gateway/base/pool.h"
+#include "gateway/base/region.h"
 #include "gateway/base/strpool.h"
 #include "gateway/base/xmalloc.h"
 #include "gateway/topic/topic_trie.h"
+#include "proto/mqtt_topic.h"
 
 #define TOPIC_BITS     26
 #define MAX_TOPICS     ((UINT32_C(1) << TOPIC_BITS) - 1)
@@ -35,7 +40,8 @@ struct sub {
     uint32_t session_next;           /* the session's list */
     uint32_t session;
     uint32_t topic : TOPIC_BITS;
-    uint32_t options : 32 - TOPIC_BITS;
+    uint32_t options : SUB_IDENTIFIER_SHIFT;
+    uint32_t identified : 1; /* has a Subscription Identifier, in topic_tree.identifiers */
 };
 _Static_assert(sizeof(struct sub) == 20, "what every subscription pays");
 
@@ -50,6 +56,8 @@ struct topic {
 
 struct topic_tree {
     struct pool *subs, *topics;
+    struct region identifiers; /* uint32_t by the id in subs; valid where sub.identified */
+    uint32_t identified;       /* subscriptions that have one */
     struct strpool *names;
     struct hash_index *index;
     struct topic_trie *trie;
@@ -60,6 +68,18 @@ static inline struct sub *sub_at(const struct topic_tree *t, uint32_t id) { retu
 static inline struct topic *topic_at(const struct topic_tree *t, uint32_t id)
 {
     return pool_at(t->topics, id);
+}
+
+/* Where a subscription's identifier lies, if it has one. */
+static inline uint32_t *identifier_at(const struct topic_tree *t, uint32_t id)
+{
+    return (uint32_t *)(void *)t->identifiers.base + id;
+}
+
+/* What the subscription asks for. */
+static inline sub_options options_of(const struct topic_tree *t, const struct sub *s, uint32_t id)
+{
+    return s->options | (s->identified ? *identifier_at(t, id) << SUB_IDENTIFIER_SHIFT : 0);
 }
 
 static uint32_t *topic_link(void *ctx, uint32_t id)
@@ -95,6 +115,7 @@ struct topic_tree *topic_tree_new(uint32_t max_subscriptions)
     uint32_t max_nodes = max_topics * 4 + 65536;
     t->subs = pool_new("subscriptions", sizeof(struct sub), max_subscriptions);
     t->topics = pool_new("topics", sizeof(struct topic), max_topics);
+    region_reserve(&t->identifiers, ((size_t)max_subscriptions + 1) * sizeof(uint32_t));
     t->names = strpool_new("topic_names", max_nodes);
     t->index = hash_index_new(&topic_ops, t, max_topics);
     t->trie = topic_trie_new(t->names, max_nodes);
@@ -109,6 +130,7 @@ void topic_tree_free(struct topic_tree *t)
     topic_trie_free(t->trie);
     hash_index_free(t->index);
     strpool_free(t->names);
+    region_free(&t->identifiers);
     pool_free(t->topics);
     pool_free(t->subs);
     free(t);
@@ -184,6 +206,33 @@ bool topic_tree_has(const struct topic_tree *t, sub_list list, uint32_t session,
     return topic && find_sub(t, list, session, topic);
 }
 
+/* Forgets a subscription's identifier. When it was the last one, their memory goes too. */
+static void forget_identifier(struct topic_tree *t, struct sub *s)
+{
+    t->identified -= s->identified;
+    if (s->identified && t->identified == 0)
+        region_give_back(&t->identifiers, 0, t->identifiers.open);
+    s->identified = false;
+}
+
+/* Writes down what a subscription asks for. False: no memory for its identifier, and nothing has changed. */
+static bool set_options(struct topic_tree *t, uint32_t id, sub_options options)
+{
+    struct sub *s = sub_at(t, id);
+    uint32_t identifier = options >> SUB_IDENTIFIER_SHIFT;
+    if (identifier && !region_open(&t->identifiers, ((size_t)id + 1) * sizeof(uint32_t)))
+        return false;
+    s->options = options & ((1u << SUB_IDENTIFIER_SHIFT) - 1);
+    if (identifier) {
+        *identifier_at(t, id) = identifier;
+        t->identified += !s->identified;
+        s->identified = true;
+    } else {
+        forget_identifier(t, s);
+    }
+    return true;
+}
+
 /* Puts a new record at the head of both lists. */
 static void link_sub(struct topic_tree *t, sub_list *list, uint32_t id)
 {
@@ -200,28 +249,27 @@ static void link_sub(struct topic_tree *t, sub_list *list, uint32_t id)
 
 /* Subscribes, making the topic record if this is its first subscription. */
 enum subscribe_result topic_tree_subscribe(struct topic_tree *t, sub_list *list, uint32_t session,
-                                           const char *filter, size_t len, uint8_t options)
+                                           const char *filter, size_t len, sub_options options)
 {
     uint64_t hash = hash_bytes(filter, len);
     uint32_t topic = hash_index_find(t->index, hash, filter, len);
     uint32_t id = topic ? find_sub(t, *list, session, topic) : 0;
-    if (id) {
-        sub_at(t, id)->options = options & 0x3f;
-        return SUBSCRIBE_REPLACED;
-    }
+    if (id)
+        return set_options(t, id, options) ? SUBSCRIBE_REPLACED : SUBSCRIBE_NO_ROOM;
     if (!topic)
         topic = add_topic(t, hash, filter, len);
     if (!topic)
         return SUBSCRIBE_NO_ROOM;
     id = pool_alloc(t->subs);
-    if (!id) {
+    if (!id || !set_options(t, id, options)) {
+        if (id)
+            pool_release(t->subs, id);
         drop_topic_if_unused(t, topic);
         return SUBSCRIBE_NO_ROOM;
     }
     struct sub *s = sub_at(t, id);
     s->session = session;
     s->topic = topic;
-    s->options = options & 0x3f;
     link_sub(t, list, id);
     return SUBSCRIBE_NEW;
 }
@@ -256,6 +304,7 @@ static void drop_sub(struct topic_tree *t, uint32_t id)
     else
         topic->head = s->topic_next;
     topic->subs--;
+    forget_identifier(t, s);
     pool_release(t->subs, id);
     drop_topic_if_unused(t, topic_id);
 }
@@ -289,16 +338,60 @@ void topic_tree_unsubscribe_all(struct topic_tree *t, sub_list *list)
 
 /* Shows a session's filters, the newest first. */
 void topic_tree_each(const struct topic_tree *t, sub_list list,
-                     bool (*fn)(void *ctx, const char *filter, size_t len, uint8_t options), void *ctx)
+                     bool (*fn)(void *ctx, const char *filter, size_t len, sub_options options), void *ctx)
 {
     for (uint32_t id = list; id;) {
         const struct sub *s = sub_at(t, id);
+        sub_options options = options_of(t, s, id);
         size_t len;
         const char *filter = strpool_get(t->names, topic_at(t, s->topic)->name, &len);
         id = s->session_next;
-        if (!fn(ctx, filter, len, (uint8_t)s->options))
+        if (!fn(ctx, filter, len, options))
             return;
     }
+}
+
+/* Whether the topic is one of these. */
+static bool is_among(uint32_t topic, const uint32_t *topics, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (topics[i] == topic)
+            return true;
+    return false;
+}
+
+/* Walks the session's list: a session has few, a topic may have all. */
+size_t topic_tree_overlaps(const struct topic_tree *t, sub_list list, const uint32_t *topics, size_t count,
+                           sub_options *out, size_t max)
+{
+    size_t n = 0;
+    for (uint32_t id = list; id; id = sub_at(t, id)->session_next) {
+        const struct sub *s = sub_at(t, id);
+        if (!is_among(s->topic, topics, count))
+            continue;
+        if (n < max)
+            out[n] = options_of(t, s, id);
+        n++;
+    }
+    return n;
+}
+
+/* Asks neither hash nor trie: they would give what others subscribed to as well. */
+size_t topic_tree_session_match(const struct topic_tree *t, sub_list list, const char *name, size_t len,
+                                sub_options *out, size_t max)
+{
+    size_t n = 0;
+    for (uint32_t id = list; id; id = sub_at(t, id)->session_next) {
+        const struct sub *s = sub_at(t, id);
+        size_t filter_len;
+        const char *filter = strpool_get(t->names, topic_at(t, s->topic)->name, &filter_len);
+        if (!mqtt_topic_matches(filter, filter_len, name, len))
+            continue;
+        if (n < max)
+            out[n] = options_of(t, s, id);
+        n++;
+    }
+    return n;
 }
 
 /* Counts a session's subscriptions. */
@@ -343,13 +436,13 @@ void topic_cursor_open(struct topic_tree *t, struct topic_cursor *c, uint32_t to
 }
 
 /* Gives the next subscription and steps past it, so that it may go away at once. */
-bool topic_cursor_next(struct topic_tree *t, struct topic_cursor *c, uint32_t *session, uint8_t *options)
+bool topic_cursor_next(struct topic_tree *t, struct topic_cursor *c, uint32_t *session, sub_options *options)
 {
     if (!c->sub)
         return false;
     const struct sub *s = sub_at(t, c->sub);
     *session = s->session;
-    *options = (uint8_t)s->options;
+    *options = options_of(t, s, c->sub);
     c->sub = s->topic_next;
     return true;
 }

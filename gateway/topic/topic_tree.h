@@ -34,12 +34,26 @@ void topic_tree_free(struct topic_tree *t);
 enum subscribe_result { SUBSCRIBE_NEW, SUBSCRIBE_REPLACED, SUBSCRIBE_NO_ROOM };
 
 /*
- * Subscribes `session`, whose list is *list, to the filter with these options (MQTT 5 subscription options
- * byte, section 3.8.3.1: bits 0-1 QoS, 2 No Local, 3 Retain As Published, 4-5 Retain Handling). An existing
- * subscription to the same filter gets the new options.
+ * What a subscription asks for: bits 0-1 maximum QoS, 2 No Local, 3 Retain As Published (as in MQTT 5.0
+ * section 3.8.3.1; Retain Handling has done its work at the SUBSCRIBE), above them the Subscription
+ * Identifier (at most 268,435,455; 0: none).
+ */
+typedef uint32_t sub_options;
+#define SUB_QOS                 0x3u
+#define SUB_NO_LOCAL            0x4u
+#define SUB_RETAIN_AS_PUBLISHED 0x8u
+#define SUB_IDENTIFIER_SHIFT    4
+static inline sub_options sub_options_make(uint8_t packet_options, uint32_t identifier)
+{
+    return (packet_options & 0xFu) | identifier << SUB_IDENTIFIER_SHIFT;
+}
+
+/*
+ * Subscribes `session`, whose list is *list, to the filter. An existing subscription to the same filter gets
+ * the new options.
  */
 enum subscribe_result topic_tree_subscribe(struct topic_tree *t, sub_list *list, uint32_t session,
-                                           const char *filter, size_t len, uint8_t options)
+                                           const char *filter, size_t len, sub_options options)
     __attribute__((warn_unused_result));
 
 /* Whether the session has a subscription to this very filter. */
@@ -54,7 +68,20 @@ void topic_tree_unsubscribe_all(struct topic_tree *t, sub_list *list);
 
 /* Calls fn with each filter (valid during the call) of a session until it returns false. */
 void topic_tree_each(const struct topic_tree *t, sub_list list,
-                     bool (*fn)(void *ctx, const char *filter, size_t len, uint8_t options), void *ctx);
+                     bool (*fn)(void *ctx, const char *filter, size_t len, sub_options options), void *ctx);
+/*
+ * The options of a session's subscriptions to any of these topic records, up to max of them in out; returns
+ * how many there are in all. For a message that matches more than one filter: the standard wants the greatest
+ * QoS and all identifiers of them ([MQTT-3.3.4-2], [MQTT-3.3.4-3]).
+ */
+size_t topic_tree_overlaps(const struct topic_tree *t, sub_list list, const uint32_t *topics, size_t count,
+                           sub_options *out, size_t max);
+/*
+ * The same for all subscriptions of the session whose filter matches a topic name: what one session asks of a
+ * message that did not come by the fan-out. Reads its filters one by one.
+ */
+size_t topic_tree_session_match(const struct topic_tree *t, sub_list list, const char *name, size_t len,
+                                sub_options *out, size_t max);
 uint32_t topic_tree_count(const struct topic_tree *t, sub_list list);
 
 /*
@@ -81,7 +108,7 @@ struct topic_cursor {
 };
 void topic_cursor_open(struct topic_tree *t, struct topic_cursor *c, uint32_t topic);
 /* The next subscription's session and options; false at the end. */
-bool topic_cursor_next(struct topic_tree *t, struct topic_cursor *c, uint32_t *session, uint8_t *options);
+bool topic_cursor_next(struct topic_tree *t, struct topic_cursor *c, uint32_t *session, sub_options *options);
 void topic_cursor_close(struct topic_tree *t, struct topic_cursor *c);
 
 #endif

@@ -2,8 +2,9 @@
  * The composition of a worker: event loop, listeners, sessions, fan-out, and the link to the hub. The only
  * file of a worker that knows them all.
  *
- * What clients publish goes up to the hub; what the hub numbers comes back down and is fanned out. The
- * supervisor says when to attach to a new hub and when to stop; if it is gone, the worker stops as well.
+ * What clients publish goes up to the hub; what the hub numbers comes back down and is fanned out. What is
+ * kept for stored sessions is read here, past the hub. The supervisor says when to attach to a new hub and
+ * when to stop; if it is gone, the worker stops as well.
  */
 #include "gateway/worker/worker.h"
 
@@ -21,12 +22,14 @@
 #include "gateway/base/log.h"
 #include "gateway/base/wheel.h"
 #include "gateway/base/xmalloc.h"
+#include "gateway/engine/engine.h"
 #include "gateway/ipc/ipc_packet.h"
 #include "gateway/net/listener.h"
 #include "gateway/net/sockets.h"
 #include "gateway/session/session.h"
 #include "gateway/topic/fanout.h"
 #include "gateway/worker/hub_link.h"
+#include "gateway/worker/worker_info.h"
 #include "gateway/worker/worker_tls.h"
 
 #define WORKER_MAGIC      0x574f524bu
@@ -35,7 +38,6 @@
 #define GOODBYE_WAIT_MS   20  /* between two looks at clients whose output still waits */
 #define GOODBYE_MARGIN_MS 500 /* before the supervisor's patience ends */
 #define BALANCE_MS        5
-#define FILTERS_TEXT_MAX  (64u << 10)
 
 struct worker {
     uint32_t magic;
@@ -46,6 +48,9 @@ struct worker {
     struct sessions *sessions;
     struct fanout *fanout;
     struct hub_link *hub;
+    const struct engine_ops *engine;
+    struct engine_reader *reader; /* of what is kept; NULL: not open yet */
+    bool welcomed;                /* a hub has had the store open */
     int tick_fd;
     unsigned ticks;
     struct worker_tls *tls;
@@ -54,6 +59,7 @@ struct worker {
 };
 
 LOG_EVENT(log_stopping, "stopping", LOG_LEVEL_NOTICE);
+LOG_EVENT_ONCE_A_SECOND(log_no_reader, "data_dir_unreadable", LOG_LEVEL_ERROR);
 
 /* The hub is read from only while the fan-out has room. */
 static void balance(struct worker *w)
@@ -80,19 +86,68 @@ static bool deliver_cb(void *ctx, struct message *m)
 {
     struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
     clock_update(); /* the fan-out's budget is per turn of the loop, by the clock */
+    if (m->topic_len && message_topic(m)[0] == '$')
+        sessions_sys_message(w->sessions, m);
     bool taken = fanout_start(w->fanout, m);
     balance(w);
     return taken;
 }
 
-static void replay_cb(void *ctx)
+/*
+ * What stored sessions are resumed from can be opened when the hub has it open, and is kept open from then
+ * on, whatever becomes of the hub. If it cannot be opened it is tried again every second; until then clients
+ * are served but for what only the log has.
+ */
+static void open_reader(struct worker *w)
+{
+    char why[ENGINE_WHY_MAX];
+    if (w->reader || !w->welcomed)
+        return;
+    w->reader = w->engine->reader_open(NULL, w->args->config->data_dir, why);
+    if (w->reader)
+        sessions_set_reader(w->sessions, w->reader);
+    else
+        LOG(log_no_reader, LOG_STR("data_dir", w->args->config->data_dir), LOG_STR("why", why));
+}
+
+static void welcome_cb(void *ctx, uint64_t head)
 {
     struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
-    for (uint32_t id = 0; (id = sessions_next(w->sessions, id));) {
-        size_t len;
-        const char *client_id = sessions_client_id(w->sessions, id, &len);
-        hub_link_claim(w->hub, client_id, len, sessions_get(w->sessions, id)->claim, true);
-    }
+    if (fanout_head(w->fanout) == 0)
+        fanout_begin(w->fanout, head);
+    w->welcomed = true;
+    open_reader(w);
+}
+
+static void done_cb(void *ctx, const struct session_cookie *cookie, int result)
+{
+    struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
+    sessions_done(w->sessions, cookie, result);
+}
+
+static void opened_cb(void *ctx, const char *client_id, size_t len, uint64_t claim, uint8_t present,
+                      uint8_t code)
+{
+    struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
+    sessions_opened(w->sessions, client_id, len, claim, present, code);
+}
+
+static uint32_t replay_cb(void *ctx, uint32_t after)
+{
+    struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
+    uint32_t id = sessions_next(w->sessions, after), expiry_s;
+    if (!id)
+        return 0;
+    size_t len;
+    const char *client_id = sessions_client_id(w->sessions, id, &len);
+    uint64_t claim = sessions_get(w->sessions, id)->claim;
+    bool clean_start;
+    if (sessions_is_opening(w->sessions, id, &clean_start, &expiry_s))
+        hub_link_open(w->hub, client_id, len, claim, clean_start, expiry_s);
+    else
+        hub_link_claim(w->hub, client_id, len, claim, true);
+    sessions_replay_shares(w->sessions, id);
+    return id;
 }
 
 static void kick_cb(void *ctx, const char *client_id, size_t len, uint64_t claim, enum close_reason reason)
@@ -103,73 +158,56 @@ static void kick_cb(void *ctx, const char *client_id, size_t len, uint64_t claim
         sessions_close(w->sessions, id, reason);
 }
 
-/* Gathers subscription filters into lines. */
-struct filters_text {
-    char *text;
-    size_t len;
-};
-
-static bool add_filter(void *ctx, const char *filter, size_t len, uint8_t options)
-{
-    struct filters_text *f = ctx;
-    (void)options;
-    if (f->len + len + 1 > FILTERS_TEXT_MAX)
-        return false;
-    if (f->len)
-        f->text[f->len++] = '\n';
-    memcpy(f->text + f->len, filter, len);
-    f->len += len;
-    return true;
-}
-
-/* Answers what is known about a connected client. */
-static void tell_client(struct worker *w, uint32_t query, uint32_t id)
-{
-    const struct session *ses = sessions_get(w->sessions, id);
-    const struct net *net = sessions_net(w->sessions);
-    const struct topic_tree *tree = sessions_tree(w->sessions);
-    const struct conn *c = net_conn(net, ses->conn);
-    const char *listener = w->args->config->listener[c->listener].name;
-    struct filters_text f = {.text = xmalloc(FILTERS_TEXT_MAX)};
-    char peer[SOCKETS_ADDRESS_TEXT], tls[NET_TLS_TEXT];
-    size_t identity_len;
-    const char *identity = net_identity(net, ses->conn, &identity_len);
-    uint64_t since = clock_wall_ms() - (clock_ms() - c->since * 1000ull);
-    topic_tree_each(tree, ses->subs, add_filter, &f);
-    sockets_peer_text(c->fd, peer);
-    net_tls_text(net, ses->conn, tls);
-    struct ipc_message m =
-        IPC_MAKE(CLIENT_INFO, IPC_NUM(query), IPC_NUM(1), IPC_NUM(c->protocol), IPC_NUM(c->keepalive),
-                 IPC_NUM(since), IPC_NUM((uint32_t)((uint32_t)clock_ms() - c->heard)),
-                 IPC_NUM(topic_tree_count(tree, ses->subs)), IPC_NUM(net_pending(net, ses->conn)),
-                 IPC_BYTES(peer, strlen(peer)), IPC_BYTES(listener, strlen(listener)),
-                 IPC_BYTES(f.text, f.len), IPC_BYTES(tls, strlen(tls)), IPC_BYTES(identity, identity_len));
-    hub_link_send(w->hub, &m);
-    free(f.text);
-}
-
 static void client_get_cb(void *ctx, uint32_t query, const char *client_id, size_t len)
 {
     struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
-    uint32_t id = sessions_find(w->sessions, client_id, len);
-    if (id) {
-        tell_client(w, query, id);
-        return;
-    }
-    struct ipc_message m = IPC_MAKE(CLIENT_INFO, IPC_NUM(query), IPC_NUM(0), IPC_NUM(0), IPC_NUM(0),
-                                    IPC_NUM(0), IPC_NUM(0), IPC_NUM(0), IPC_NUM(0), IPC_BYTES("", 0),
-                                    IPC_BYTES("", 0), IPC_BYTES("", 0), IPC_BYTES("", 0), IPC_BYTES("", 0));
-    hub_link_send(w->hub, &m);
+    worker_info_tell(w->hub, w->sessions, w->args->config, query, client_id, len);
 }
 
-static const struct hub_link_handler hub_handler = {
-    .deliver = deliver_cb, .replay = replay_cb, .kick = kick_cb, .client_get = client_get_cb};
+static void share_deliver_cb(void *ctx, const struct ipc_message *m)
+{
+    struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
+    sessions_share_deliver(w->sessions, m);
+}
+
+static const struct hub_link_handler hub_handler = {.deliver = deliver_cb,
+                                                    .welcome = welcome_cb,
+                                                    .done = done_cb,
+                                                    .opened = opened_cb,
+                                                    .replay = replay_cb,
+                                                    .kick = kick_cb,
+                                                    .share = share_deliver_cb,
+                                                    .client_get = client_get_cb};
 
 static bool publish_cb(void *ctx, const char *client_id, size_t len, struct message *m)
 {
     struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
     (void)client_id, (void)len;
     return hub_link_publish(w->hub, m);
+}
+
+static bool request_cb(void *ctx, struct ipc_message *m, const struct session_cookie *cookie)
+{
+    struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
+    return hub_link_request(w->hub, m, cookie);
+}
+
+static void open_cb(void *ctx, uint32_t session)
+{
+    struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
+    size_t len;
+    const char *client_id = sessions_client_id(w->sessions, session, &len);
+    bool clean_start;
+    uint32_t expiry_s;
+    if (sessions_is_opening(w->sessions, session, &clean_start, &expiry_s))
+        hub_link_open(w->hub, client_id, len, sessions_get(w->sessions, session)->claim, clean_start,
+                      expiry_s);
+}
+
+static void share_cb(void *ctx, const struct ipc_message *m)
+{
+    struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
+    hub_link_share(w->hub, m);
 }
 
 static void claimed_cb(void *ctx, const char *client_id, size_t len, uint64_t claim)
@@ -195,12 +233,18 @@ static bool is_full_cb(void *ctx)
     return max && open >= max;
 }
 
-static const struct sessions_handler sessions_handler = {
-    .publish = publish_cb, .claimed = claimed_cb, .released = released_cb, .is_full = is_full_cb};
+static const struct sessions_handler sessions_handler = {.publish = publish_cb,
+                                                         .request = request_cb,
+                                                         .open = open_cb,
+                                                         .share = share_cb,
+                                                         .claimed = claimed_cb,
+                                                         .released = released_cb,
+                                                         .is_full = is_full_cb};
 
 /* About once a second: what is not counted as it happens, and tidying up. */
 static void every_second(struct worker *w)
 {
+    open_reader(w);
     sessions_second(w->sessions);
     heap_tidy();
     counters_publish();
@@ -231,14 +275,23 @@ static void say_goodbyes(struct worker *w)
             sessions_close_conn(w->sessions, w->goodbye_at, CLOSE_SHUTDOWN);
 }
 
-/* While stopping: goodbyes, turn by turn; ends the loop when all are gone. */
+/* Whether everybody is gone and the hub has heard what they left: last wills, how far their sessions have
+ * come. */
+static bool is_done(const struct worker *w)
+{
+    if (net_count(sessions_net(w->sessions)) > 0)
+        return false;
+    return !hub_link_is_busy(w->hub) || clock_ms() >= w->goodbye_deadline_ms;
+}
+
+/* While stopping: goodbyes, turn by turn; ends the loop when all is done. */
 static void goodbye_cb(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     static const struct timeval at_once = {0, 0}, later = {0, GOODBYE_WAIT_MS * 1000};
     struct worker *w = CHECK_CAST(arg, struct worker, WORKER_MAGIC);
     say_goodbyes(w);
-    if (net_count(sessions_net(w->sessions)) == 0)
+    if (is_done(w))
         event_base_loopbreak(w->base);
     else
         event_add(w->goodbye, w->goodbye_at ? &at_once : &later);
@@ -315,14 +368,19 @@ static void add_timers(struct worker *w)
 static void build(struct worker *w)
 {
     const struct config *config = w->args->config;
-    struct sessions_settings ss = {.config = config, .max_sessions = w->args->max_connections};
+    w->engine = engine_find(config->engine);
+    CHECK(w->engine); /* the option has no other words */
+    struct sessions_settings ss = {
+        .config = config, .max_sessions = w->args->max_connections, .engine = w->engine};
     struct fanout_settings fs = {.slice = config->fanout_slice,
                                  .queue_limit = config->fanout_queue_limit,
                                  .clients_prefix = config->clients_prefix,
-                                 .broadcast_topic = config->broadcast_topic};
+                                 .broadcast_topic = config->broadcast_topic,
+                                 .implicit = sub_options_make((uint8_t)config->implicit_qos, 0)};
     w->base = new_loop();
     w->sessions = sessions_new(w->base, &ss, &sessions_handler, w);
     w->fanout = fanout_new(w->base, sessions_tree(w->sessions), &sessions_fanout_ops, w->sessions, &fs);
+    sessions_set_fanout(w->sessions, w->fanout);
     w->hub = hub_link_new(w->base, w->args, &hub_handler, w);
     for (unsigned i = 0; i < w->args->listen_fds; i++)
         w->listener[i] = listener_new(w->base, sessions_net(w->sessions), w->args->listen_fd[i], i);
@@ -337,6 +395,9 @@ static void tear_down(struct worker *w)
     for (size_t i = 0; i < sizeof events / sizeof events[0]; i++)
         event_free(events[i]);
     close(w->tick_fd);
+    sessions_set_reader(w->sessions, NULL);
+    if (w->reader)
+        w->engine->reader_close(w->reader);
     fanout_free(w->fanout);
     hub_link_free(w->hub);
     sessions_free(w->sessions);

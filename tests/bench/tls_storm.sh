@@ -9,17 +9,8 @@
 # repetitions (default 1), REPORT the reports' path without suffix.
 set -eu
 here=$(dirname "$0")
-
-find_binary() {
-    for dir in . build build/test "$here/../../build" "$here/../../build/test"; do
-        if [ -x "$dir/$1" ]; then
-            echo "$dir/$1"
-            return
-        fi
-    done
-    echo "tls_storm.sh: $1 is not built; run make, or name it in the environment" >&2
-    exit 2
-}
+# shellcheck source=tests/bench/find_binary.sh
+. "$here/find_binary.sh"
 
 HOLDFAST=${HOLDFAST:-$(find_binary holdfast)}
 HOLDFAST_BENCH=${HOLDFAST_BENCH:-$(find_binary holdfast-bench)}

@@ -40,6 +40,11 @@ def wait_for(condition, what="the condition", timeout=PATIENCE):
         time.sleep(0.01)
 
 
+def session(seconds=3600, **more):
+    """Options of Client for a session of MQTT 5 that outlives its connection, and is resumed if there is one."""
+    return {"clean": False, "props": {"session_expiry": seconds, **more}}
+
+
 class Answer:
     """An HTTP answer."""
 
@@ -58,16 +63,18 @@ class Gateway:
     """One running gateway: `mqtt`, `secure` (with TLS) and `api` are its addresses, `lines` what it has logged."""
 
     def __init__(self, folder, config="", workers=1, listener="", mqtt="", api="", top="", env=None, args=None,
-                 listeners=None, api_bind="127.0.0.1:0", log_format="text", log_level="info", program=None):
+                 listeners=None, api_bind="127.0.0.1:0", log_format="text", log_level="info", program=None,
+                 data_dir=None):
         self.folder = folder
         self.config_file = folder / "holdfast.conf"
         self.log_file = folder / "holdfast.log"
+        self.data_dir = pathlib.Path(data_dir or folder / "data")
         self.listening = {}
         if listeners is None:
             listeners = f'listener "clients" {{ bind = "127.0.0.1:0" {listener} }}'
         self.config_file.write_text(config or f"""
 workers = {workers}
-data_dir = "{folder}/data"
+data_dir = "{self.data_dir}"
 log_format = "{log_format}"
 log_level = "{log_level}"
 {top}
@@ -139,6 +146,15 @@ api {{ bind = "{api_bind}" {api} }}
         pid = self.processes()[name]
         os.kill(pid, signal.SIGKILL)
         return pid
+
+    def kill_all(self):
+        """The power goes off, as far as processes can tell: SIGKILL for the supervisor and all its children."""
+        children = children_of(self.pid)
+        for pid in [self.pid, *children]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        wait_for(lambda: not any(is_alive(pid) for pid in children), "the end of all processes")
 
     def wait_successor(self, name, old_pid, timeout=PATIENCE):
         """Waits until the child is there again and READY."""

@@ -16,6 +16,8 @@ NAMES = ["RESERVED", "CONNECT", "CONNACK", "PUBLISH", "PUBACK", "PUBREC", "PUBRE
          "UNSUBSCRIBE", "UNSUBACK", "PINGREQ", "PINGRESP", "DISCONNECT", "AUTH"]
 
 V311, V5 = 4, 5
+# Subscription options (MQTT 5.0 section 3.8.3.1), to be or-ed with the QoS.
+NO_LOCAL, RETAIN_AS_PUBLISHED, RETAINED_IF_NEW, RETAINED_NEVER = 0x04, 0x08, 0x10, 0x20
 PATIENCE = float(os.environ.get("HOLDFAST_PATIENCE", 10))  # seconds; only ever reached by a failing test
 
 # Property identifiers and types (MQTT 5.0 section 2.2.2.2).
@@ -142,6 +144,14 @@ def disconnect(version=V5, code=0, props=None):
     return packet(DISCONNECT, 0, bytes([code]) + properties(props))
 
 
+def ack(kind, version, packet_id, code=0, props=None, flags=None):
+    """PUBACK, PUBREC, PUBREL, PUBCOMP. The shortest form that says it, as most clients do."""
+    body = struct.pack("!H", packet_id)
+    if version == V5 and (code or props):
+        body += bytes([code]) + (properties(props) if props else b"")
+    return packet(kind, (2 if kind == PUBREL else 0) if flags is None else flags, body)
+
+
 PING = packet(PINGREQ)
 
 
@@ -184,6 +194,9 @@ class Reader:
                 continue
             value = {"byte": lambda: self.number(1), "two": lambda: self.number(2), "four": lambda: self.number(4),
                      "varint": self.varint, "text": lambda: self.binary().decode(), "binary": self.binary}[kind]()
+            if name == "subscription_id":
+                found.setdefault(name, []).append(value)
+                continue
             assert name not in found, f"{name} twice"
             found[name] = value
         assert self.at == end, "properties are longer than their length says"
@@ -192,7 +205,7 @@ class Reader:
 
 class Packet:
     """A received packet. Attributes by type: code, session_present, topic, payload, qos, retain, dup, packet_id,
-    codes, props."""
+    codes, props. A Subscription Identifier may come several times and is a list."""
 
     def __init__(self, version, first, body):
         self.type, self.flags, self.body = first >> 4, first & 15, body
@@ -214,11 +227,18 @@ class Packet:
             if version == V5:
                 self.props = r.properties()
             self.codes = list(r.rest())
+        elif self.type in (PUBACK, PUBREC, PUBREL, PUBCOMP):
+            assert self.flags == (2 if self.type == PUBREL else 0), f"flags {self.flags}"
+            self.packet_id, self.code = r.number(2), 0
+            if version == V5 and len(body) > 2:
+                self.code = r.number(1)
+                if len(body) > 3:
+                    self.props = r.properties()
         elif self.type == DISCONNECT:
             self.code = r.number(1) if body else 0
             if len(body) > 1:
                 self.props = r.properties()
-        assert r.at == len(body) or self.type not in (CONNACK, PINGRESP, DISCONNECT), "bytes after the packet's end"
+        assert r.at == len(body), "bytes after the packet's end"
 
     def __repr__(self):
         shown = {k: v for k, v in vars(self).items() if k not in ("type", "body", "flags")}
@@ -231,6 +251,7 @@ class Client:
     def __init__(self, address, client_id="", version=V5, connect=True, rcvbuf=None, source=None, timeout=PATIENCE,
                  **options):
         self.version, self.client_id, self.buffer, self.eof = version, client_id, bytearray(), False
+        self.passed_over = []  # publishes that came while something else was waited for
         self.sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
         if rcvbuf:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
@@ -313,6 +334,8 @@ class Client:
 
     def recv(self, timeout=PATIENCE):
         """The next packet. Raises Closed or Silence."""
+        if self.passed_over:
+            return self.passed_over.pop(0)
         deadline = time.monotonic() + timeout
         while True:
             found = self.parse()
@@ -374,6 +397,84 @@ class Client:
 
     def publish(self, topic, payload=b"", **options):
         self.send(publish(self.version, topic, payload, **options))
+
+    def ack(self, kind, packet_id, code=0, props=None):
+        """Sends PUBACK, PUBREC, PUBREL or PUBCOMP."""
+        self.send(ack(kind, self.version, packet_id, code, props))
+
+    def expect_ack(self, kind, packet_id, code=None, timeout=PATIENCE):
+        """The next packet, which must be this acknowledgement. Without `code`, any that means success."""
+        found = self.expect(kind, timeout)
+        assert found.packet_id == packet_id, found
+        assert found.code < 0x80 if code is None else found.code == code, found
+        return found
+
+    def wait_ack(self, kind, packet_id, code=None, timeout=PATIENCE):
+        """As expect_ack(), but messages that come before are put aside, for recv() to give later."""
+        aside, self.passed_over = self.passed_over, []
+        deadline = time.monotonic() + timeout
+        while True:
+            found = self.recv(deadline - time.monotonic())
+            if found.type != PUBLISH:
+                break
+            aside.append(found)
+        self.passed_over = aside
+        assert found.type == kind and found.packet_id == packet_id, f"{NAMES[kind]} {packet_id} expected, {found} came"
+        assert found.code < 0x80 if code is None else found.code == code, found
+        return found
+
+    def publish_acked(self, topic, payload=b"", qos=1, packet_id=1, **options):
+        """Publishes with QoS 1 or 2 and goes through the whole exchange."""
+        self.publish(topic, payload, qos=qos, packet_id=packet_id, **options)
+        if qos == 1:
+            return self.wait_ack(PUBACK, packet_id)
+        first = self.wait_ack(PUBREC, packet_id)
+        self.ack(PUBREL, packet_id)
+        self.wait_ack(PUBCOMP, packet_id, 0)
+        return first
+
+    def acknowledge(self, message):
+        """Answers a PUBLISH and goes through the whole exchange."""
+        if message.qos == 1:
+            self.ack(PUBACK, message.packet_id)
+        elif message.qos == 2:
+            self.ack(PUBREC, message.packet_id)
+            self.wait_ack(PUBREL, message.packet_id, 0)
+            self.ack(PUBCOMP, message.packet_id)
+        return message
+
+    def take(self, payload=None, topic=None, qos=None, timeout=PATIENCE):
+        """Receives one message and acknowledges it."""
+        message = self.expect_publish(payload, topic, timeout)
+        assert qos is None or message.qos == qos, message
+        return self.acknowledge(message)
+
+    def take_all(self, count=None, until=None, timeout=PATIENCE):
+        """Receives `count` messages, or those up to the one with the payload `until`, answers each at once, and returns
+        them when every exchange is complete. As exchanges overlap, order among acknowledgements is not looked at."""
+        found, open_ids, ended = [], set(), False
+        deadline = time.monotonic() + timeout
+        while not ended or open_ids:
+            packet_ = self.recv(deadline - time.monotonic())
+            if packet_.type == PUBREL:
+                assert packet_.packet_id in open_ids, f"{packet_}, open: {open_ids}"
+                open_ids.discard(packet_.packet_id)
+                self.ack(PUBCOMP, packet_.packet_id)
+                continue
+            assert packet_.type == PUBLISH, f"PUBLISH expected, {packet_} came"
+            found.append(packet_)
+            if packet_.qos:
+                self.ack(PUBACK if packet_.qos == 1 else PUBREC, packet_.packet_id)
+            if packet_.qos == 2:
+                open_ids.add(packet_.packet_id)
+            ended = len(found) == count or (until is not None and packet_.payload == until)
+        return found
+
+    def leave(self, code=0, props=None):
+        """DISCONNECT, and the end of the connection."""
+        self.send(disconnect(self.version, code, props))
+        assert self.expect_closed() == []
+        self.close()
 
     def ping(self, timeout=PATIENCE):
         """A round trip: everything sent before has been dealt with when it returns."""

@@ -62,11 +62,6 @@ def test_mosquitto_properties_survive_the_way(gateway):
     assert out.strip() == "t|application/json|trace:42|{}"
 
 
-def test_mosquitto_pub_with_qos_1_is_told_that_it_is_not_supported(gateway):
-    result = mosquitto_pub(gateway, "-t", "t", "-m", "x", "-q", "1", version="mqttv5")
-    assert "QoS not supported" in result.stderr, result
-
-
 def test_mosquitto_pub_sends_a_file_line_by_line(gateway):
     sub = mosquitto_sub(gateway, "-t", "lines", count=500)
     wait_subscribed(gateway, 1)

@@ -53,10 +53,10 @@ def test_a_connection_is_two_lines_at_most(start):
 
 
 def test_the_close_reason_is_in_the_line(start):
-    gateway = start(mqtt="max_packet_size = 1024")
-    cases = {"malformed_packet": mqtt.packet(0), "qos_not_supported": mqtt.publish(V5, "t", "x", qos=1),
-             "packet_too_large": mqtt.publish(V5, "t", "x" * 2000), "retain_not_supported":
-             mqtt.publish(V5, "t", "x", retain=True)}
+    gateway = start(mqtt="max_packet_size = 1024 retain = false max_topic_alias = 3")
+    cases = {"malformed_packet": mqtt.packet(0), "packet_too_large": mqtt.publish(V5, "t", "x" * 2000),
+             "topic_alias_invalid": mqtt.publish(V5, "t", "x", props={"topic_alias": 4}),
+             "retain_not_supported": mqtt.publish(V5, "t", "x", retain=True)}
     for reason, data in cases.items():
         with gateway.client(reason) as client:
             client.send(data)

@@ -28,8 +28,11 @@ def refusals():
         "a property that belongs elsewhere": (c(V5, "x", props={"content_type": "text"}), (0x81, 0x82)),
         "will with QoS 3": (c(V311, "x", flags=0x02 | 0x04 | 0x18, will=("t", "m")), None),
         "will QoS without will": (c(V311, "x", flags=0x02 | 0x08), None),
-        "will above maximum QoS": (c(V5, "x", will=("t", "m", 1, False, None)), 0x9B),
-        "will with retain": (c(V5, "x", will=("t", "m", 0, True, None)), 0x9A),
+        "will retain without will": (c(V311, "x", flags=0x02 | 0x20), None),
+        "will QoS without will, 5": (c(V5, "x", flags=0x02 | 0x10), 0x81),
+        "a will property that a will cannot have": (c(V5, "x", will=("t", "m", 0, False, {"topic_alias": 1})),
+                                                    (0x81, 0x82)),
+        "session expiry twice": (c(V5, "x", props={"session_expiry": [1, 2]}), 0x82),
         "client id with a zero byte": (c(V311, b"a\0b"), None),
         "client id that is not UTF-8": (c(V5, b"\xff\xfe"), 0x81),
     }
@@ -49,18 +52,15 @@ def test_a_v311_client_is_accepted(gateway):
         client.ping()
 
 
-def test_a_v5_client_is_told_what_the_gateway_cannot_do_yet(gateway):
+def test_a_v5_client_is_told_only_what_it_cannot_know(gateway):
     with gateway.client("five", V5, props={"session_expiry": 3600, "receive_max": 10}) as client:
         props = client.connack.props
         assert client.connack.session_present == 0
-        assert props["maximum_qos"] == 0
-        assert props["retain_available"] == 0
-        assert props["shared_available"] == 0
-        assert props["subscription_id_available"] == 0
-        assert props["session_expiry"] == 0
+        assert "maximum_qos" not in props
+        for name in ("retain_available", "subscription_id_available", "wildcard_available"):
+            assert props.get(name, 1) == 1, name
+        assert props.get("session_expiry", 3600) == 3600
         assert props["maximum_packet_size"] == 1 << 20
-        assert props.get("wildcard_available", 1) == 1
-        assert props.get("topic_alias_max", 0) == 0
         assert "assigned_client_id" not in props and "server_keep_alive" not in props
 
 

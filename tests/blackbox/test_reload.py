@@ -610,7 +610,7 @@ class Control:
         self.sock.send(struct.pack("=IH", 2 + len(fields), 1 + MESSAGES.index(name)) + fields)
 
     def greet(self, version=VERSION):
-        self.send("HELLO", struct.pack("=HHI", version, 0, 0))
+        self.send("HELLO", struct.pack("=HHIQQ", version, 0, 0, 0, 0))
         return self
 
     def ask(self):

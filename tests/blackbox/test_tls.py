@@ -249,8 +249,8 @@ def test_the_gateway_ends_with_close_notify(flavour, how):
             with gateway.client("c"):
                 client.expect_disconnect(0x8E)
         elif how == "protocol error":
-            client.send(mqtt.publish(mqtt.V5, "t", "x", qos=1))
-            client.expect_disconnect(0x9B)
+            client.send(mqtt.packet(mqtt.PINGRESP))
+            client.expect_disconnect(0x82)
         else:
             gateway.process.terminate()
             client.expect_disconnect(0x8B)

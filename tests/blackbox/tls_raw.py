@@ -153,6 +153,7 @@ class Client(mqtt.Client):
 
     def __init__(self, sock, client_id="", version=mqtt.V5, connect=True, **options):
         self.version, self.client_id, self.buffer, self.eof, self.sock = version, client_id, bytearray(), False, sock
+        self.passed_over = []
         try:
             if connect:
                 self.connack = self.login(**options)

@@ -34,6 +34,8 @@ static struct fixture {
     bool mute;
     bool disconnect; /* the policy for slow consumers; else drop-oldest */
     void (*packet)(uint32_t id, const unsigned char *p, size_t len); /* instead of the echo */
+    void (*after)(uint32_t id);                                      /* before input() returns */
+    void (*at_opened)(uint32_t id);
 } t;
 
 /* One client. */
@@ -53,15 +55,17 @@ static char folder[64];
 
 static inline void opened(void *ctx, uint32_t id)
 {
-    (void)id;
-    ((struct fixture *)ctx)->opened++;
+    struct fixture *f = ctx;
+    f->opened++;
+    if (f->at_opened)
+        f->at_opened(id);
 }
 
-static inline size_t input(void *ctx, uint32_t id, const unsigned char *data, size_t len, size_t *need)
+static inline size_t take_packets(void *ctx, uint32_t id, const unsigned char *data, size_t len, size_t *need)
 {
     struct fixture *f = ctx;
     size_t at = 0;
-    while (at < len) {
+    while (at < len && !net_is_held(f->net, id)) {
         size_t want = len - at < 2 ? 2 : 2 + ((size_t)data[at] << 8 | data[at + 1]);
         if (len - at < want) {
             *need = want;
@@ -79,6 +83,15 @@ static inline size_t input(void *ctx, uint32_t id, const unsigned char *data, si
         at += want;
     }
     return at;
+}
+
+static inline size_t input(void *ctx, uint32_t id, const unsigned char *data, size_t len, size_t *need)
+{
+    struct fixture *f = ctx;
+    size_t used = take_packets(ctx, id, data, len, need);
+    if (f->after)
+        f->after(id);
+    return used;
 }
 
 static inline void closed(void *ctx, uint32_t id, enum close_reason reason)

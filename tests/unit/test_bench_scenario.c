@@ -4,6 +4,7 @@
  */
 #include "gateway/tools/bench/scenario.h"
 
+#include <dirent.h>
 #include <limits.h>
 #include <math.h>
 #include <stdarg.h>
@@ -12,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "gateway/tools/bench/run.h"
 #include "tests/unit/unit.h"
 
 static char said[4096]; /* on standard error, by the last call */
@@ -92,9 +94,11 @@ START_TEST(an_empty_file_has_the_defaults)
     struct scenario *s = load_good("");
 #define OPTION_INT(name, value, min, max, help) ck_assert_int_eq(s->name, value);
 #define OPTION_STR(name, value, help)           ck_assert_str_eq(s->name, value);
+#define OPTION_WORD(name, value, words, help)   ck_assert_str_eq(s->name, value);
 #include "gateway/tools/bench/scenario.def"
 #undef OPTION_INT
 #undef OPTION_STR
+#undef OPTION_WORD
     ck_assert_uint_eq(s->figures, 0);
     scenario_free(s);
 }
@@ -106,9 +110,11 @@ START_TEST(each_default_is_within_its_own_range)
     ck_assert_int_le(min, value);                                                                            \
     ck_assert_int_ge(max, value);
 #define OPTION_STR(name, value, help)
+#define OPTION_WORD(name, value, words, help) ck_assert_ptr_nonnull(strstr("|" words "|", "|" value "|"));
 #include "gateway/tools/bench/scenario.def"
 #undef OPTION_INT
 #undef OPTION_STR
+#undef OPTION_WORD
 }
 END_TEST
 
@@ -179,10 +185,30 @@ START_TEST(the_ends_of_each_range_are_taken_and_what_is_beyond_is_not)
     ck_assert(!set(s, text));
 #define OPTION_STR(name, value, help)                                                                        \
     ck_assert(set(s, #name "=some words") && !strcmp(s->name, "some words"));
+#define OPTION_WORD(name, value, words, help) ck_assert(set(s, #name "=" value) && !strcmp(s->name, value));
 #include "gateway/tools/bench/scenario.def"
 #undef OPTION_INT
 #undef OPTION_STR
+#undef OPTION_WORD
     scenario_free(s);
+}
+END_TEST
+
+START_TEST(a_word_is_one_of_those_that_there_are)
+{
+    struct scenario *s = load_good("sessions = \"persistent\"\n");
+    ck_assert(scenario_is_persistent(s));
+    ck_assert(set(s, "sessions=clean"));
+    ck_assert(!scenario_is_persistent(s));
+    const char *const bad[] = {"sessions=", "sessions=clea", "sessions=cleaned", "sessions=clean|persistent",
+                               "sessions=|"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        ck_assert_msg(!set(s, bad[i]), "taken: %s", bad[i]);
+        assert_said(bad[i], "expected clean|persistent", NULL);
+    }
+    scenario_free(s);
+    ck_assert_ptr_null(load("kind = \"idle\"\nsessions = \"for ever\"\n"));
+    assert_said(path, ":2:", "\"for ever\": expected clean|persistent", NULL);
 }
 END_TEST
 
@@ -337,9 +363,11 @@ START_TEST(every_option_can_be_asked_for_by_number)
     ck_assert(scenario_option(s, n++, &name, text, sizeof text));                                            \
     ck_assert_str_eq(name, #option);                                                                         \
     ck_assert_str_eq(text, s->option);
+#define OPTION_WORD(option, value, words, help) OPTION_STR(option, value, help)
 #include "gateway/tools/bench/scenario.def"
 #undef OPTION_INT
 #undef OPTION_STR
+#undef OPTION_WORD
     ck_assert(!scenario_option(s, n, &name, text, sizeof text));
     scenario_free(s);
 }
@@ -347,9 +375,10 @@ END_TEST
 
 START_TEST(the_scenarios_that_are_installed_are_right)
 {
-    const char *const names[] = {"connect", "idle",         "broadcast", "heartbeat",    "slow",
-                                 "direct",  "storm",        "churn",     "halfopen",     "push",
-                                 "buffers", "storm-jitter", "hold",      "buffers-tuned"};
+    const char *const names[] = {"connect",     "idle",         "broadcast", "heartbeat",     "slow",
+                                 "direct",      "storm",        "churn",     "halfopen",      "push",
+                                 "buffers",     "storm-jitter", "hold",      "buffers-tuned", "handshake",
+                                 "storm-apart", "acknowledge",  "sessions",  "publish",       "wake"};
     setenv("HOLDFAST_BENCH_SCENARIOS", SCENARIOS, 1);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         struct scenario *s = scenario_load(names[i]);
@@ -359,6 +388,30 @@ START_TEST(the_scenarios_that_are_installed_are_right)
         ck_assert_str_ne(s->title, "");
         scenario_free(s);
     }
+}
+END_TEST
+
+START_TEST(the_scenarios_of_the_reports_are_right)
+{
+    static const char *const folders[] = {"figures", "figures-tls", "figures-mqtt"};
+    unsigned found = 0;
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
+        char folder[512], file[1024];
+        snprintf(folder, sizeof folder, "%s/%s", FIGURES, folders[i]);
+        DIR *d = opendir(folder);
+        ck_assert_msg(d != NULL, "%s", folder);
+        for (struct dirent *e; (e = readdir(d));) {
+            if (e->d_name[0] == '.')
+                continue;
+            snprintf(file, sizeof file, "%s/%s", folder, e->d_name);
+            struct scenario *s = scenario_load(file);
+            ck_assert_msg(s && s->figures && run_find_kind(s->kind), "%s", file);
+            scenario_free(s);
+            found++;
+        }
+        closedir(d);
+    }
+    ck_assert_uint_gt(found, 10);
 }
 END_TEST
 
@@ -372,6 +425,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, a_number_out_of_range_is_refused_with_what_was_expected);
     tcase_add_test(tc, every_number_out_of_range_is_named_at_once);
     tcase_add_test(tc, the_ends_of_each_range_are_taken_and_what_is_beyond_is_not);
+    tcase_add_test(tc, a_word_is_one_of_those_that_there_are);
     tcase_add_test(tc, the_command_line_overrides_the_file);
     tcase_add_test(tc, a_wrong_assignment_is_refused_and_says_why);
     tcase_add_test(tc, figures_have_a_metric_and_a_limit);
@@ -381,6 +435,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, a_scenario_that_does_not_exist_is_reported);
     tcase_add_test(tc, every_option_can_be_asked_for_by_number);
     tcase_add_test(tc, the_scenarios_that_are_installed_are_right);
+    tcase_add_test(tc, the_scenarios_of_the_reports_are_right);
 }
 
 UNIT_MAIN("bench_scenario")

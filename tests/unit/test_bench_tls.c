@@ -66,7 +66,8 @@ static void say(SSL *ssl, enum trick trick, const char *bytes, size_t len)
 static void deliver(SSL *ssl, enum trick trick)
 {
     static char packet[BIG + 1024];
-    size_t at, len = 0;
+    struct wire_places at;
+    size_t len = 0;
     for (uint32_t seq = 1; seq <= 3; seq++) {
         size_t payload = seq < 3 ? 64 : BIG;
         struct wire_stamp s = {WIRE_STAMP_MAGIC, 0, seq, (uint32_t)payload, wire_now_ns()};
@@ -74,7 +75,7 @@ static void deliver(SSL *ssl, enum trick trick)
             say(ssl, trick, packet, len);
             len = 0;
         }
-        len += wire_publish(packet + len, sizeof packet - len, MQTT_V311, TOPIC, payload, &s, &at);
+        len += wire_publish(packet + len, sizeof packet - len, MQTT_V311, TOPIC, 0, payload, &s, &at);
     }
     say(ssl, PLAIN, packet, len);
 }
@@ -192,6 +193,7 @@ static struct fleet *start_clients(struct tls_client *tls, uint32_t clients, boo
                               .topics = FLEET_TOPIC_COMMON,
                               .topic = TOPIC,
                               .id_prefix = "c",
+                              .id_step = 1,
                               .per_process = FLEET_PER_PROCESS,
                               .tls = tls,
                               .handshakes = 1,

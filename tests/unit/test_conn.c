@@ -221,6 +221,80 @@ START_TEST(drop_oldest_keeps_the_newest_whole_frames)
 }
 END_TEST
 
+static struct frame *lasting_frame(unsigned char number, size_t len)
+{
+    struct frame *f = numbered_frame(number, len);
+    ck_assert(!f->must_arrive);
+    f->must_arrive = true;
+    return f;
+}
+
+START_TEST(what_must_arrive_is_not_dropped)
+{
+    int c;
+    start(true);
+    uint32_t id = adopt(&c);
+    struct frame *filler = numbered_frame(255, 8000);
+    size_t before = block(id, filler) * 8000;
+    for (unsigned char i = 0; i < 100; i++) {
+        struct frame *f = i % 9 ? numbered_frame(i, 5000) : lasting_frame(i, 5000);
+        ck_assert_int_eq(net_send_frame(t.net, id, f), SEND_QUEUED);
+        frame_unref(f);
+    }
+    ck_assert_uint_le(net_pending(t.net, id), LIMIT + 8000 + 12 * 5000);
+    static unsigned char buf[1 << 20];
+    size_t got = 0;
+    for (int i = 0; i < 1000; i++) {
+        got += client_read(c, buf + got, sizeof buf - got);
+        loop_turn(t.base);
+    }
+    int last = -1;
+    for (size_t i = before; i < got; i += 5000) {
+        for (int missing = last + 1; missing < buf[i]; missing++)
+            ck_assert_int_ne(missing % 9, 0);
+        ck_assert_int_gt(buf[i], last); /* in order */
+        last = buf[i];
+    }
+    ck_assert_int_eq(last, 99);
+    ck_assert_uint_lt(got - before, 30 * 5000);
+    ck_assert_int_eq(state(id), CONN_PARKED);
+    frame_unref(filler);
+    close(c);
+    finish();
+}
+END_TEST
+
+/* Under either policy. */
+START_TEST(what_must_arrive_may_exceed_the_limit)
+{
+    int c;
+    start(_i);
+    uint32_t id = adopt(&c);
+    struct frame *filler = numbered_frame(255, 8000), *lasting = lasting_frame(1, 5000);
+    size_t want = block(id, filler) * 8000;
+    for (unsigned i = 0; i < 50; i++, want += 5000)
+        ck_assert_int_eq(net_send_frame(t.net, id, lasting), SEND_QUEUED);
+    ck_assert_uint_gt(net_pending(t.net, id), LIMIT + 50000);
+    /* It is not to the account of others. */
+    ck_assert_int_eq(net_send(t.net, id, "answer", 6), SEND_QUEUED);
+    ck_assert_int_eq(net_send_frame(t.net, id, filler), SEND_QUEUED);
+    want += 8006;
+    static unsigned char buf[1 << 20];
+    size_t got = 0;
+    for (int i = 0; i < 1000; i++) {
+        got += client_read(c, buf, sizeof buf);
+        loop_turn(t.base);
+    }
+    ck_assert_uint_eq(got, want);
+    ck_assert_uint_eq(filler->refs, 1);
+    ck_assert_uint_eq(lasting->refs, 1);
+    frame_unref(filler);
+    frame_unref(lasting);
+    close(c);
+    finish();
+}
+END_TEST
+
 START_TEST(disconnect_policy_closes_a_slow_consumer)
 {
     int c;
@@ -458,6 +532,8 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, packets_after_a_split_one_are_not_lost);
     tcase_add_test(tc, blocked_output_is_sent_when_the_client_reads_and_then_parks);
     tcase_add_test(tc, drop_oldest_keeps_the_newest_whole_frames);
+    tcase_add_test(tc, what_must_arrive_is_not_dropped);
+    tcase_add_loop_test(tc, what_must_arrive_may_exceed_the_limit, 0, 2);
     tcase_add_test(tc, disconnect_policy_closes_a_slow_consumer);
     tcase_add_test(tc, a_frame_larger_than_the_limit_is_taken_when_nothing_waits);
     tcase_add_test(tc, the_frame_being_sent_does_not_count_against_the_limit);

@@ -146,6 +146,36 @@ START_TEST(a_blocked_client_loses_whole_frames_only)
 }
 END_TEST
 
+START_TEST(what_must_arrive_is_not_dropped)
+{
+    struct client c;
+    unsigned char packet[2 + BIG];
+    settings();
+    begin(&c, _i, 10);
+    for (int i = 0; i < 200; i++) {
+        struct frame *f = packet_frame(5000 + 300 * (size_t)(i % 9), (char)i);
+        f->must_arrive = i % 50 == 3;
+        ck_assert_int_ne(net_send_frame(t.net, c.id, f), SEND_DROPPED);
+        frame_unref(f);
+    }
+    ck_assert_uint_le(net_pending(t.net, c.id), LIMIT + BIG + 20000);
+    ck_assert_uint_gt(counter_get(counters_mine, COUNTER_DELIVERIES_DROPPED), 50);
+    for (int last = -1; last != 199; last = packet[0]) {
+        read_exactly(&c, packet, 2);
+        size_t len = (size_t)packet[0] << 8 | packet[1];
+        read_exactly(&c, packet, len);
+        ck_assert(all_are(packet, len, packet[0]));
+        ck_assert_int_gt(packet[0], last);
+        for (int missing = last + 1; missing < packet[0]; missing++)
+            ck_assert_int_ne(missing % 50, 3);
+    }
+    loop_turn(t.base);
+    ck_assert_uint_eq(net_pending(t.net, c.id), 0);
+    leave(&c);
+    finish();
+}
+END_TEST
+
 START_TEST(both_sides_close_in_good_order)
 {
     struct client c;
@@ -420,6 +450,7 @@ static void add_tests(TCase *tc)
     tcase_add_loop_test(tc, packets_and_records_need_not_agree, 0, N_SUITES);
     tcase_add_loop_test(tc, large_packets_go_both_ways, 0, N_SUITES);
     tcase_add_loop_test(tc, a_blocked_client_loses_whole_frames_only, 0, N_SUITES);
+    tcase_add_loop_test(tc, what_must_arrive_is_not_dropped, 0, N_SUITES);
     tcase_add_loop_test(tc, both_sides_close_in_good_order, 0, N_SUITES);
     tcase_add_loop_test(tc, a_forged_record_is_answered_with_an_alert, 0, N_SUITES);
     tcase_add_loop_test(tc, sessions_are_resumed, 0, N_SUITES);

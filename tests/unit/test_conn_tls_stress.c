@@ -1,7 +1,8 @@
 /*
  * TLS connections under all that can happen to their output at once, in random order: shared frames small and
- * large, answers, key updates, sockets that take little, clients that read and write a few bytes at a time,
- * both policies. Every packet says what it is and which number it has, so the client knows what is missing.
+ * large, some of which must arrive, answers, key updates, holds of the input, sockets that take little,
+ * clients that read and write a few bytes at a time, both policies. Every packet says what it is and which
+ * number it has, so the client knows what is missing.
  *
  * The seed of a failure is in the program's first line; STRESS_SEED in the environment sets it.
  */
@@ -27,8 +28,9 @@ static struct stress {
     uint32_t sent[KINDS]; /* by the server, without ECHO; as numbers of the next */
     uint32_t next[KINDS]; /* that the client expects at least */
     uint32_t asked, handled, frames_got;
-    unsigned part; /* of the frame that is coming: how many follow */
-    size_t unread; /* of answers and echoes */
+    bool must_arrive[STEPS]; /* frames, by number */
+    unsigned part;           /* of the frame that is coming: how many follow */
+    size_t unread;           /* of answers and echoes */
     unsigned updates;
     char wire[1 << 20]; /* of the client, not sent yet */
     size_t wire_len;
@@ -73,11 +75,23 @@ static void packet(uint32_t id, const unsigned char *p, size_t len)
 {
     uint32_t number = (uint32_t)p[3] << 24 | (uint32_t)p[4] << 16 | (uint32_t)p[5] << 8 | p[6];
     ck_assert_uint_eq(number, run.handled++);
+    ck_assert(!net_is_held(t.net, id));
+    if (pick(8) == 0)
+        net_hold(t.net, id, true);
+    if (pick(16) == 0)
+        net_hold(t.net, id, false);
     ck_assert(all_are(p + HEAD, len - HEAD, filler(ECHO, number, 0)));
     if (run.unread + len > ANSWERS_MAX)
         return;
     run.unread += len;
     ck_assert_int_le(net_send(t.net, id, p, len), SEND_QUEUED);
+}
+
+/* The handler has looked at its input. */
+static void after_packets(uint32_t id)
+{
+    if (pick(4) == 0)
+        net_hold(t.net, id, false);
 }
 
 static void send_answer(void)
@@ -109,9 +123,10 @@ static void send_a_frame(void)
     if (t.disconnect && pending && (huge || pending + len > LIMIT / 2))
         return;
     struct frame *f = huge ? make_frame(HUGE_PARTS, HUGE_PART) : make_frame(1, len);
+    f->must_arrive = run.must_arrive[run.sent[FRAME] - 1] = pending < LIMIT / 2 && pick(5) == 0;
     enum send_result r = net_send_frame(t.net, run.c.id, f);
     ck_assert_int_ne(r, SEND_GONE);
-    ck_assert(r != SEND_DROPPED || !t.disconnect);
+    ck_assert(r != SEND_DROPPED || !(t.disconnect || f->must_arrive));
     frame_unref(f);
 }
 
@@ -134,6 +149,8 @@ static void take_packet(const unsigned char *p, size_t len)
         ck_assert_uint_eq(number, run.next[kind]);
     else
         ck_assert_uint_ge(number, run.next[kind]);
+    for (uint32_t missing = run.next[FRAME]; kind == FRAME && missing < number; missing++)
+        ck_assert(!run.must_arrive[missing]);
     run.next[kind] = number + 1;
     run.part = p[7];
     run.frames_got += kind == FRAME;
@@ -213,7 +230,9 @@ static void step(void)
         client_updates_keys();
     else if (what < 66)
         client_writes(pick(4) ? pick(50) : pick(30000));
-    else if (what < 88)
+    else if (what < 69)
+        net_hold(t.net, run.c.id, pick(2));
+    else if (what < 89)
         client_reads(pick(3) ? 1 + pick(300) : 4096);
     else
         event_base_loop(t.base, EVLOOP_NONBLOCK);
@@ -226,6 +245,7 @@ static void settle(void)
         size_t before = run.wire_len + run.in_len;
         uint32_t count = run.next[FRAME] + run.next[ANSWER] + run.next[ECHO] + run.handled + run.part;
         for (int i = 0; i < 20; i++) {
+            net_hold(t.net, run.c.id, false);
             client_writes(30000);
             event_base_loop(t.base, EVLOOP_NONBLOCK);
             client_reads(4096);
@@ -246,6 +266,7 @@ START_TEST(nothing_is_lost_or_mixed_up)
     run.parks = t.config.tls[0].parking && suites[run.suite].parks;
     t.disconnect = _i >= N_SUITES;
     t.packet = packet;
+    t.after = after_packets;
     make_client_context(suites[run.suite].version, suites[run.suite].ciphers);
     start(10);
     join(&run.c);

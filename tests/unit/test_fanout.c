@@ -31,7 +31,7 @@ static struct session {
 static struct delivery {
     uint32_t session;
     unsigned generation;
-    uint8_t options;
+    sub_options options;
     uint64_t seq;
 } delivered[LOG];
 static size_t deliveries;
@@ -40,17 +40,25 @@ static struct topic_tree *tree;
 static struct fanout *fanout;
 static uint64_t void_below; /* messages with a lower sequence number are void */
 static void (*at_delivery)(uint32_t id);
+static const struct fanout_job *at_work; /* during at_delivery() */
 
-static void deliver(void *ctx, uint32_t id, uint8_t options, struct fanout_job *job)
+static void deliver(void *ctx, uint32_t id, sub_options options, struct fanout_job *job)
 {
     (void)ctx;
     MUST(session[id].live);
     MUST(deliveries < LOG);
-    if (!job->frame[0])
-        job->frame[0] = frame_new(8);
+    unsigned form = fanout_frame(id % 2, id / 2 % 3, id % 5 == 0);
+    if (!job->frame[form])
+        job->frame[form] = frame_new(8);
+    if (job->message->qos) {
+        MUST(fanout_settled(fanout) < job->message->seq);
+        MUST(fanout_head(fanout) >= job->message->seq);
+    }
     delivered[deliveries++] = (struct delivery){id, session[id].generation, options, job->message->seq};
+    at_work = job;
     if (at_delivery)
         at_delivery(id);
+    at_work = NULL;
 }
 static uint32_t next_session(void *ctx, uint32_t after)
 {
@@ -88,7 +96,7 @@ static const struct fanout_ops ops = {deliver, next_session, session_bound, find
 /* Starts over with these settings. */
 static void begin(struct event_base *base, uint32_t slice, size_t queue_limit)
 {
-    struct fanout_settings set = {slice, queue_limit, "clients/", "broadcast"};
+    struct fanout_settings set = {slice, queue_limit, "clients/", "broadcast", 3};
     fanout = fanout_new(base, tree, &ops, NULL, &set);
 }
 
@@ -119,7 +127,7 @@ static void end_session(uint32_t id)
     topic_tree_unsubscribe_all(tree, &session[id].subs);
     session[id].live = false;
 }
-static void subscribe(uint32_t id, const char *filter, uint8_t options)
+static void subscribe(uint32_t id, const char *filter, sub_options options)
 {
     MUST(topic_tree_subscribe(tree, &session[id].subs, id, filter, strlen(filter), options) !=
          SUBSCRIBE_NO_ROOM);
@@ -133,15 +141,20 @@ static void open_many(uint32_t first, uint32_t last, const char *filter)
     }
 }
 
-static bool start(const char *topic, uint64_t seq)
+static bool start_qos(const char *topic, uint64_t seq, uint8_t qos)
 {
-    struct message_parts parts = {
-        .topic = topic, .topic_len = (uint16_t)strlen(topic), .payload = "x", .payload_len = 1, .seq = seq};
+    struct message_parts parts = {.topic = topic,
+                                  .topic_len = (uint16_t)strlen(topic),
+                                  .payload = "x",
+                                  .payload_len = 1,
+                                  .qos = qos,
+                                  .seq = seq};
     struct message *m = message_new(&parts);
     bool ok = fanout_start(fanout, m);
     message_unref(m);
     return ok;
 }
+static bool start(const char *topic, uint64_t seq) { return start_qos(topic, seq, 0); }
 
 /* How often the session got the message. */
 static unsigned got(uint32_t id, uint64_t seq)
@@ -377,7 +390,7 @@ START_TEST(implicit_channels)
     ck_assert_uint_eq(got(9, 1), 1);
     ck_assert_uint_eq(delivered[0].session, 9);
     ck_assert_uint_eq(delivered[0].options, 2); /* a subscription comes before the channel */
-    ck_assert_uint_eq(delivered[1].options, 0);
+    ck_assert_uint_eq(delivered[1].options, 3);
     ck_assert(start("clients/c7", 2));
     ck_assert_uint_eq(got_all(2), 3);
     ck_assert_uint_eq(got(7, 2), 1);
@@ -395,7 +408,7 @@ END_TEST
 
 START_TEST(channels_that_are_off)
 {
-    struct fanout_settings set = {100, 100000, "", ""};
+    struct fanout_settings set = {100, 100000, "", "", 0};
     fanout = fanout_new(NULL, tree, &ops, NULL, &set);
     open_session(1);
     ck_assert(start("broadcast", 1));
@@ -407,14 +420,14 @@ END_TEST
 
 START_TEST(queue_limit)
 {
-    begin(NULL, 10, 1000);
+    begin(NULL, 10, 3000);
     open_many(1, 500, "a");
     ck_assert(start("a", 1));
     uint64_t seq = 2;
     while (start("a", seq))
         ck_assert_uint_lt(seq++, 100);
     ck_assert_uint_gt(seq, 2);
-    ck_assert_uint_le(fanout_pending_bytes(fanout), 1000);
+    ck_assert_uint_le(fanout_pending_bytes(fanout), 3000);
     ck_assert_uint_eq(counter_get(counters_mine, COUNTER_FANOUT_QUEUE_BYTES), fanout_pending_bytes(fanout));
     ck_assert(!start("b", 999)); /* whatever the topic */
     run_out();
@@ -423,6 +436,140 @@ START_TEST(queue_limit)
     ck_assert(start("a", 1000));
     run_out();
     ck_assert_uint_eq(got_all(1000), 500);
+}
+END_TEST
+
+START_TEST(kept_messages_are_never_refused)
+{
+    begin(NULL, 10, 1);
+    open_many(1, 500, "a");
+    fanout_begin(fanout, 99);
+    ck_assert_uint_eq(fanout_head(fanout), 99);
+    ck_assert_uint_eq(fanout_settled(fanout), 99);
+    for (uint64_t seq = 100; seq < 150; seq++)
+        ck_assert(start_qos("a", seq, seq % 2 ? 1 : 2));
+    ck_assert(!start("a", 150));
+    ck_assert(!start("b", 150));
+    ck_assert_uint_eq(fanout_head(fanout), 149);
+    ck_assert_uint_eq(fanout_settled(fanout), 99);
+    run_out();
+    ck_assert_uint_eq(fanout_settled(fanout), 149);
+    for (uint64_t seq = 100; seq < 150; seq++)
+        ck_assert_uint_eq(got_all(seq), 500);
+}
+END_TEST
+
+START_TEST(kept_messages_come_once)
+{
+    begin(NULL, 100, 10000);
+    open_many(1, 5, "a");
+    fanout_begin(fanout, 10);
+    ck_assert(start_qos("a", 10, 1)); /* before the beginning */
+    ck_assert(start_qos("a", 9, 2));
+    ck_assert(start_qos("a", 11, 1));
+    ck_assert(start_qos("a", 11, 1));
+    ck_assert_uint_eq(deliveries, 5);
+    ck_assert(start("a", 9)); /* not a kept one, whatever its number */
+    ck_assert(start("a", 20));
+    ck_assert_uint_eq(deliveries, 15);
+    ck_assert_uint_eq(fanout_head(fanout), 11);
+    ck_assert_uint_eq(fanout_settled(fanout), 11);
+    ck_assert(start_qos("a", 14, 1)); /* numbers in between are others' */
+    ck_assert_uint_eq(fanout_head(fanout), 14);
+    ck_assert_uint_eq(fanout_settled(fanout), 14);
+}
+END_TEST
+
+/* The mark during the walks of settled_follows_the_oldest(). */
+static uint64_t mark_in_walk;
+static void note_mark(uint32_t id)
+{
+    (void)id;
+    mark_in_walk = fanout_settled(fanout);
+}
+
+START_TEST(settled_follows_the_oldest)
+{
+    begin(NULL, 100, 100000);
+    at_delivery = note_mark;
+    open_many(1, 1000, "big");
+    open_many(1001, 1010, "small");
+    ck_assert(start_qos("small", 1, 1));
+    ck_assert_uint_eq(mark_in_walk, 0); /* walked at once, and not settled before the end */
+    ck_assert_uint_eq(fanout_settled(fanout), 1);
+    ck_assert(start_qos("nobody", 3, 1));
+    ck_assert_uint_eq(fanout_settled(fanout), 3);
+    ck_assert(start_qos("big", 5, 1));
+    ck_assert(start_qos("small", 6, 2));
+    ck_assert(start("small", 7));
+    ck_assert(start_qos("big", 8, 1));
+    ck_assert(start_qos("small", 9, 1));
+    for (int i = 0; i < 4; i++)
+        fanout_step(fanout);
+    ck_assert_uint_eq(got_all(9), 10); /* overtook the big ones */
+    ck_assert_uint_eq(fanout_settled(fanout), 4);
+    while (got_all(8) == 0)
+        fanout_step(fanout);
+    ck_assert_uint_eq(got_all(5), 1000);
+    ck_assert_uint_eq(fanout_settled(fanout), 7);
+    run_out();
+    ck_assert_uint_eq(fanout_settled(fanout), 9);
+    ck_assert_uint_eq(fanout_head(fanout), 9);
+}
+END_TEST
+
+START_TEST(void_kept_messages_are_settled)
+{
+    begin(NULL, 100, 100000);
+    open_many(1, 1000, "a");
+    ck_assert(start_qos("a", 1, 1));
+    ck_assert(start_qos("a", 2, 1));
+    void_below = 3;
+    ck_assert(start_qos("a", 3, 1));
+    while (got_all(3) == 0)
+        fanout_step(fanout);
+    ck_assert_uint_eq(fanout_settled(fanout), 2);
+    run_out();
+    ck_assert_uint_eq(got_all(1), 100);
+    ck_assert_uint_eq(got_all(2), 0);
+    ck_assert_uint_eq(fanout_settled(fanout), 3);
+}
+END_TEST
+
+/* During a delivery of job_names_the_topics(): asks with the job's topics, then makes records go and come. */
+static void ask_by_topics(uint32_t id)
+{
+    sub_options out[16];
+    MUST(at_work->topic_count == 12);
+    size_t n = topic_tree_overlaps(tree, session[id].subs, at_work->topics, at_work->topic_count, out, 16);
+    MUST(n == 2);
+    MUST(out[0] + out[1] == id + 100);
+    for (uint32_t other = id + 1; other <= 40; other++) /* its filters lose their last subscription */
+        end_session(other);
+    open_session(100 + id);
+    subscribe(100 + id, id % 2 ? "unrelated/1" : "unrelated/2", 9);
+    subscribe(id, "unrelated/3", 9);
+}
+
+START_TEST(job_names_the_topics)
+{
+    begin(NULL, 1, 100000);
+    const char *filters[] = {"#",     "+/#",   "+/+/#", "+/+/+", "a/#",   "a/+/#",
+                             "a/+/+", "a/b/#", "a/b/+", "a/+/c", "+/b/c", "a/b/c"};
+    for (uint32_t id = 1; id <= 40; id++) {
+        open_session(id);
+        subscribe(id, filters[(id - 1) % 11 + 1], id);
+        subscribe(id, "#", 100);
+    }
+    at_delivery = ask_by_topics;
+    ck_assert(start("a/b/c", 1));
+    run_out();
+    ck_assert_uint_gt(deliveries, 0);
+    at_delivery = NULL;
+    for (uint32_t id = 1; id <= 140; id++)
+        if (session[id].live)
+            end_session(id);
+    ck_assert_uint_eq(topic_tree_topics(tree), 0); /* none is kept beyond the walk */
 }
 END_TEST
 
@@ -596,7 +743,7 @@ static void r_start(uint64_t seq)
         r_message[seq].kept[id] = r_ways(id, r_message[seq].topic);
         r_message[seq].may[id] = r_message[seq].kept[id] != 0;
     }
-    MUST(start(r_message[seq].topic, seq));
+    MUST(start_qos(r_message[seq].topic, seq, (uint8_t)(random() % 3)));
 }
 
 /* Checks each delivery count, and the order of each topic's messages at each session. */
@@ -655,6 +802,11 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, implicit_channels);
     tcase_add_test(tc, channels_that_are_off);
     tcase_add_test(tc, queue_limit);
+    tcase_add_test(tc, kept_messages_are_never_refused);
+    tcase_add_test(tc, kept_messages_come_once);
+    tcase_add_test(tc, settled_follows_the_oldest);
+    tcase_add_test(tc, void_kept_messages_are_settled);
+    tcase_add_test(tc, job_names_the_topics);
     tcase_add_test(tc, void_messages_stop);
     tcase_add_test(tc, freed_while_working);
     tcase_add_test(tc, reused_ids);

@@ -138,6 +138,30 @@ START_TEST(small_questions)
 }
 END_TEST
 
+START_TEST(where_a_groups_filter_begins)
+{
+    ck_assert_uint_eq(mqtt_topic_share_filter(LEN("$share/g/t")), 9);
+    ck_assert_uint_eq(mqtt_topic_share_filter(LEN("$share/group//")), 13);
+    ck_assert_uint_eq(mqtt_topic_share_filter(LEN("$share/g/#")), 9);
+    static const char *const not_one[] = {"",          "t",          "$share/",     "$share/g",   "$share/g/",
+                                          "$share//t", "$share/+/t", "$share/a#/t", "$shared/g/t"};
+    for (size_t i = 0; i < sizeof not_one / sizeof not_one[0]; i++)
+        ck_assert_uint_eq(mqtt_topic_share_filter(not_one[i], strlen(not_one[i])), 0);
+}
+END_TEST
+
+START_TEST(whose_topics_are_the_servers_own)
+{
+    static const char *const own[] = {"$SYS", "$SYS/", "$SYS/broker/uptime", "$share", "$share/g/t"};
+    static const char *const free_ones[] = {"",       "$",         "$SY",      "$SYSTEM",
+                                            "$sys/x", "$shared/x", "a/$SYS/x", "SYS/x"};
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        ck_assert(mqtt_topic_is_reserved(own[i], strlen(own[i])));
+    for (size_t i = 0; i < sizeof free_ones / sizeof free_ones[0]; i++)
+        ck_assert(!mqtt_topic_is_reserved(free_ones[i], strlen(free_ones[i])));
+}
+END_TEST
+
 START_TEST(utf8)
 {
     static const struct {
@@ -223,6 +247,8 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, names);
     tcase_add_test(tc, longest_topics);
     tcase_add_test(tc, small_questions);
+    tcase_add_test(tc, where_a_groups_filter_begins);
+    tcase_add_test(tc, whose_topics_are_the_servers_own);
     tcase_add_test(tc, utf8);
     tcase_add_test(tc, every_code_point);
 }

@@ -76,7 +76,7 @@ START_TEST(defaults)
     config_defaults(&c);
     ck_assert_uint_eq(c.workers, 0);
     ck_assert_str_eq(c.user, "nobody");
-    ck_assert_str_eq(c.engine, "memory");
+    ck_assert_str_eq(c.engine, "local");
     ck_assert_uint_eq(c.shutdown_timeout_ms, 10000);
     ck_assert_uint_eq(c.connect_timeout_ms, 10000);
     ck_assert_uint_eq(c.max_packet_size, 1 << 20);
@@ -87,6 +87,15 @@ START_TEST(defaults)
     ck_assert_str_eq(c.broadcast_topic, "broadcast");
     ck_assert_uint_eq(c.fanout_slice, 256);
     ck_assert_uint_eq(c.ipc_queue_limit, 64 << 20);
+    ck_assert_uint_eq(c.max_session_expiry_s, 30 * 86400);
+    ck_assert_uint_eq(c.session_expiry_s, 30 * 86400);
+    ck_assert_uint_eq(c.implicit_qos, 1);
+    ck_assert(c.retain);
+    ck_assert_int_eq(c.log_sync, LOG_SYNC_ALWAYS);
+    ck_assert_uint_eq(c.log_max_age_s, 7 * 86400);
+    ck_assert_uint_eq(c.log_max_size, (uint64_t)4 << 30);
+    ck_assert_uint_eq(c.log_max_file, (uint64_t)128 << 30);
+    ck_assert_uint_eq(c.log_reserve, 16 << 20);
     ck_assert_str_eq(c.api_bind, "127.0.0.1:8080");
     ck_assert_uint_eq(c.listeners, 1);
     ck_assert_str_eq(c.listener[0].name, "clients");
@@ -120,17 +129,23 @@ START_TEST(no_file_is_the_defaults)
 }
 END_TEST
 
+static bool is_number(const struct option_row *row)
+{
+    return row->type == OPTION_UINT || row->type == OPTION_SIZE || row->type == OPTION_SIZE64 ||
+           row->type == OPTION_DURATION;
+}
+
 START_TEST(every_row_is_sound)
 {
     for (const struct option_row *row = options_table(); row->name; row++) {
         ck_assert_msg(row->help && strlen(row->help) > 40, "%s: no help", row->name);
         ck_assert_msg(row->help[strlen(row->help) - 1] == '.', "%s: help without full stop", row->name);
         ck_assert_ptr_nonnull(row->default_text);
-        bool number = row->type == OPTION_UINT || row->type == OPTION_SIZE || row->type == OPTION_DURATION;
-        if (number) {
+        if (is_number(row)) {
             ck_assert_msg(row->unit && *row->unit, "%s: no unit", row->name);
             ck_assert_uint_lt(row->min, row->max);
-            ck_assert_uint_le(row->max, UINT32_MAX);
+            ck_assert(row->type == OPTION_SIZE64 || row->max <= UINT32_MAX);
+            ck_assert(row->zero == 0 || (row->min == 0 && row->zero > row->max));
         }
         bool section_known = false;
         for (const struct option_section *s = options_sections(); s->name; s++)
@@ -156,7 +171,9 @@ START_TEST(values)
                   "  max_packet_size = 16M\n"
                   "  max_connect_size = 128\n"
                   "  output_policy = disconnect\n"
+                  "  max_session_expiry = 0\n"
                   "}\n"
+                  "log { sync = never  max_size = 5G  max_file = 16384G  max_age = 0 }\n"
                   "fanout { queue_limit = 2G }\n"
                   "api { bind = \"[::1]:9\" }\n"
                   "listener \"a\" { bind = \"0.0.0.0:1\"  nodelay = off  sndbuf = 4K }\n"
@@ -169,6 +186,11 @@ START_TEST(values)
     ck_assert_uint_eq(c.connect_timeout_ms, 1500);
     ck_assert_uint_eq(c.max_keepalive_s, 3600);
     ck_assert_uint_eq(c.max_packet_size, 16 << 20);
+    ck_assert_uint_eq(c.max_session_expiry_s, UINT32_MAX);
+    ck_assert_int_eq(c.log_sync, LOG_SYNC_NEVER);
+    ck_assert_uint_eq(c.log_max_size, (uint64_t)5 << 30);
+    ck_assert_uint_eq(c.log_max_file, (uint64_t)16384 << 30);
+    ck_assert_uint_eq(c.log_max_age_s, 0);
     ck_assert_uint_eq(c.max_connect_size, 128);
     ck_assert_int_eq(c.output_policy, OUTPUT_DISCONNECT);
     ck_assert_uint_eq(c.fanout_queue_limit, 2147483648u);
@@ -185,27 +207,33 @@ START_TEST(values)
 }
 END_TEST
 
+static uint64_t number_in(const struct option_row *row, const void *base)
+{
+    const void *at = (const char *)base + row->offset;
+    return row->type == OPTION_SIZE64 ? *(const uint64_t *)at : *(const uint32_t *)at;
+}
+
 START_TEST(every_limit_of_every_number)
 {
     char expected[OPTION_TEXT_MAX], text[64];
     for (const struct option_row *row = options_table(); row->name; row++) {
-        if (row->type != OPTION_UINT && row->type != OPTION_SIZE && row->type != OPTION_DURATION)
+        if (!is_number(row))
             continue;
         union {
             struct config c;
             struct config_listener l;
             struct config_tls t;
-        } u = {0};
-        const uint32_t *value = (const uint32_t *)((const char *)&u + row->offset);
+        } u;
+        memset(&u, 0xA5, sizeof u);
         option_format_number(row, row->min, text, sizeof text);
         ck_assert_msg(option_set(row, &u, text, expected), "%s = %s", row->name, text);
-        ck_assert_uint_eq(*value, row->min);
+        ck_assert_uint_eq(number_in(row, &u), row->zero ? row->zero : row->min);
         option_format_number(row, row->max, text, sizeof text);
         ck_assert_msg(option_set(row, &u, text, expected), "%s = %s", row->name, text);
-        ck_assert_uint_eq(*value, row->max);
+        ck_assert_uint_eq(number_in(row, &u), row->max);
         option_format_number(row, row->max + 1, text, sizeof text);
         ck_assert_msg(!option_set(row, &u, text, expected), "%s = %s", row->name, text);
-        ck_assert_uint_eq(*value, row->max);
+        ck_assert_uint_eq(number_in(row, &u), row->max);
         if (row->min > 0) {
             option_format_number(row, row->min - 1, text, sizeof text);
             ck_assert_msg(!option_set(row, &u, text, expected), "%s = %s", row->name, text);
@@ -239,7 +267,7 @@ static const struct {
                                                    "duration from 0 to 65535s (suffixes ms, s, m, h)\n"},
     {"listener \"x\" {\n nodelay = 2\n}\n",
      "F:2: listener.nodelay: \"2\" is wrong, expected true or false\n"},
-    {"engine = \"mongo\"\n" LISTENER, "F:1: engine: \"mongo\" is wrong, expected memory\n"},
+    {"engine = \"mongo\"\n" LISTENER, "F:1: engine: \"mongo\" is wrong, expected local\n"},
     {"mqtt { output_policy = drop }\n" LISTENER,
      "F:1: mqtt.output_policy: \"drop\" is wrong, expected drop-oldest|disconnect\n"},
     {"mqtt { broadcast_topic = \"a/#\" }\n" LISTENER,
@@ -363,7 +391,7 @@ static const struct {
      "F:2: bogus: unknown option, expected one of those in holdfast.conf(5)\n"
      "F:3: mqtt.zzz: unknown option, expected one of those in holdfast.conf(5)\n"
      "F:4: mqtt.max_client_id: \"1\" is wrong, expected a number from 23 to 65535 (bytes)\n"
-     "F:5: engine: \"e\" is wrong, expected memory\n"
+     "F:5: engine: \"e\" is wrong, expected local\n"
      "F:6: listener.bind: \"1\" is wrong, expected a numeric address and port such as 127.0.0.1:1883 or "
      "[::1]:1883\n"},
 };
@@ -482,10 +510,12 @@ START_TEST(round_trip_of_odd_values)
             "data_dir = 'single \"quoted\"'\n"
             "workers = 1023\n"
             "shutdown_timeout = 61001ms\n"
-            "mqtt { output_limit = 65537  max_packet_size = 3K  max_keepalive = 7m\n"
+            "mqtt { output_limit = 65537  max_packet_size = 3K  max_keepalive = 7m  max_session_expiry = 0\n"
             "  clients_prefix = \"gr\xc3\xbc\xc3\x9f/\"  output_policy = disconnect }\n"
             "listener \"first \\\"one\\\"\" { bind = \"127.0.0.1:0\"  user_timeout = 90s  nodelay = false }\n"
+            "log { max_size = 4294967297  max_file = 1025G }\n"
             "listener \"second\" { bind = \"127.0.0.1:0\" }\n");
+    ck_assert_uint_eq(c.log_max_size, 4294967297);
     ck_assert_str_eq(c.user, "a\"b\\c\x01\t${HOME} # no comment // nor this");
     ck_assert_str_eq(c.data_dir, "single \"quoted\"");
     ck_assert_str_eq(c.listener[0].name, "first \"one\"");

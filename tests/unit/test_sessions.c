@@ -1,7 +1,7 @@
 /*
  * Scenarios of sessions on a fake clock: heartbeats, connect timeout, takeover, wills, what is granted and
  * what is refused. The sessions are the real ones with the real topic tree and fan-out; what they publish is
- * recorded and, where a test wants it, fanned out at once.
+ * recorded and fanned out at once. Nobody answers requests here: what is kept is in test_session_*.c.
  */
 #include "gateway/session/session.h"
 
@@ -9,6 +9,8 @@
 #include "gateway/base/counters.h"
 #include "gateway/base/options.h"
 #include "gateway/base/wheel.h"
+#include "gateway/engine/engine.h"
+#include "gateway/ipc/ipc_message.h"
 #include "tests/unit/loop_client.h"
 
 static struct fixture {
@@ -16,7 +18,8 @@ static struct fixture {
     struct config config;
     struct sessions *sessions;
     struct fanout *fanout;
-    unsigned claimed, released, published;
+    unsigned claimed, released, published, requested;
+    struct ipc_message request; /* the last one; its bytes are gone */
     uint64_t now;
 } t;
 
@@ -39,21 +42,33 @@ static void released(void *ctx, const char *client_id, size_t len, uint64_t clai
     t.released++;
 }
 
+static bool requested(void *ctx, struct ipc_message *m, const struct session_cookie *cookie)
+{
+    (void)ctx, (void)cookie;
+    t.requested++;
+    t.request = *m;
+    return true;
+}
+
 static const struct sessions_handler handler = {
-    .publish = published, .claimed = claimed, .released = released};
+    .publish = published, .request = requested, .claimed = claimed, .released = released};
 
 static void setup(void)
 {
-    struct sessions_settings ss = {.config = &t.config, .max_sessions = 1000};
+    struct sessions_settings ss = {.config = &t.config, .max_sessions = 1000, .engine = &engine_memory};
     memset(&t, 0, sizeof t);
     t.now = 5000000;
     clock_fake(t.now);
     config_defaults(&t.config);
     t.base = event_base_new();
     t.sessions = sessions_new(t.base, &ss, &handler, NULL);
-    struct fanout_settings fs = {
-        .slice = 100, .queue_limit = 1 << 20, .clients_prefix = "clients/", .broadcast_topic = "broadcast"};
+    struct fanout_settings fs = {.slice = 100,
+                                 .queue_limit = 1 << 20,
+                                 .clients_prefix = "clients/",
+                                 .broadcast_topic = "broadcast",
+                                 .implicit = 1};
     t.fanout = fanout_new(t.base, sessions_tree(t.sessions), &sessions_fanout_ops, t.sessions, &fs);
+    sessions_set_fanout(t.sessions, t.fanout);
 }
 
 static void teardown(void)
@@ -242,7 +257,7 @@ START_TEST(takeover_tells_the_old_client_and_serves_the_new)
     ck_assert_uint_eq(code, 0);
     subscribe(old, 5, "x", 0);
     int new = connect_v4("same", 60);
-    unsigned char got[16];
+    unsigned char got[128];
     ck_assert_uint_ge(client_read(old, got, sizeof got), 3);
     ck_assert_uint_eq(got[0], 0xE0);
     ck_assert_uint_eq(got[2], 0x8E);
@@ -371,11 +386,24 @@ START_TEST(an_active_client_whose_bytes_wait_unread_is_heard)
 }
 END_TEST
 
-START_TEST(a_will_beyond_what_is_granted_is_refused)
+START_TEST(a_will_of_qos_1_is_a_request)
 {
     uint8_t code;
-    close(connect_v5("c", 60, 6 | 0x08, WILL_TAIL, sizeof WILL_TAIL - 1, &code));
-    ck_assert_uint_eq(code, 0x9B);
+    int c = connect_v5("c", 60, 6 | 0x08, WILL_TAIL, sizeof WILL_TAIL - 1, &code);
+    ck_assert_uint_eq(code, 0);
+    close(c);
+    loop_turn(t.base);
+    ck_assert_uint_eq(t.published, 0);
+    ck_assert_uint_eq(t.requested, 1);
+    ck_assert_int_eq(t.request.type, IPC_PUBLISH);
+    ck_assert_uint_eq(t.request.field[1].num, 1);
+}
+END_TEST
+
+START_TEST(a_retained_will_is_refused_where_nothing_is_retained)
+{
+    uint8_t code;
+    t.config.retain = false;
     close(connect_v5("c", 60, 6 | 0x20, WILL_TAIL, sizeof WILL_TAIL - 1, &code));
     ck_assert_uint_eq(code, 0x9A);
     loop_turn(t.base);
@@ -497,10 +525,14 @@ static const struct {
          "a",
          0x82),
     SEND("CONNACK", "\x20\x03\x00\x00\x00", 0x82),
-    SEND("PUBLISH QoS 1", "\x32\x07\x00\x01t\x00\x01\x00x", 0x9B),
-    SEND("PUBLISH QoS 2", "\x34\x07\x00\x01t\x00\x01\x00x", 0x9B),
+    SEND("PUBLISH QoS 3", "\x36\x07\x00\x01t\x00\x01\x00x", 0x81),
+    SEND("PUBLISH QoS 0 with DUP", "\x38\x05\x00\x01t\x00x", 0x81),
+    SEND("PUBLISH QoS 1 with packet id 0", "\x32\x07\x00\x01t\x00\x00\x00x", 0x82),
     SEND("PUBLISH retained", "\x31\x05\x00\x01t\x00x", 0x9A),
-    SEND("PUBLISH with alias", "\x30\x08\x00\x01t\x03\x23\x00\x01x", 0x94),
+    SEND("PUBLISH with alias 0", "\x30\x08\x00\x01t\x03\x23\x00\x00x", 0x94),
+    SEND("PUBLISH with an alias above the maximum", "\x30\x08\x00\x01t\x03\x23\x00\x11x", 0x94),
+    SEND("PUBLISH with an alias nobody has named", "\x30\x07\x00\x00\x03\x23\x00\x01x", 0x94),
+    SEND("PUBLISH with a subscription identifier", "\x30\x07\x00\x01t\x02\x0B\x01x", 0x82),
     SEND("PUBLISH to a wildcard", "\x30\x05\x00\x01#\x00x", 0x90),
     SEND("SUBSCRIBE without filter", "\x82\x03\x00\x01\x00", 0x82),
     SEND("SUBSCRIBE to a/#/b",
@@ -508,13 +540,17 @@ static const struct {
          "a/#/b\x00",
          0x8F),
     SEND("packet type 0", "\x00\x00", 0x81),
-    SEND("PUBACK out of the blue", "\x40\x02\x00\x01", 0x82),
+    SEND("PUBACK with packet id 0", "\x40\x02\x00\x00", 0x82),
+    SEND("PUBREL with wrong flags", "\x60\x02\x00\x01", 0x81),
+    SEND("SUBACK", "\x90\x04\x00\x01\x00\x00", 0x82),
+    SEND("PINGRESP", "\xD0\x00", 0x82),
     SEND("too large", "\x30\xFF\xFF\xFF\x7F", 0x95),
 };
 
 START_TEST(a_forbidden_packet_gets_its_reason_code_and_has_no_effect)
 {
     uint8_t code;
+    t.config.retain = false;
     int c = connect_v5("bad", 60, 2, "", 0, &code);
     client_send(c, forbidden[_i].send, forbidden[_i].send_len);
     loop_turn(t.base);
@@ -523,7 +559,24 @@ START_TEST(a_forbidden_packet_gets_its_reason_code_and_has_no_effect)
     ck_assert_msg(len >= 3 && got[0] == 0xE0 && got[2] == forbidden[_i].code, "%s: %zu bytes, reason %02x",
                   forbidden[_i].what, len, len > 2 ? got[2] : 0);
     ck_assert(client_closed(c));
-    ck_assert_uint_eq(t.published, 0);
+    ck_assert_uint_eq(t.published + t.requested, 0);
+    close(c);
+}
+END_TEST
+
+/* An acknowledgement that means nothing may belong to an earlier connection: no error (section 4.3). */
+START_TEST(a_stray_acknowledgement_does_no_harm)
+{
+    uint8_t code;
+    int c = connect_v5("stray", 60, 2, "", 0, &code);
+    client_send(c, "\x40\x02\x00\x01\x70\x02\x00\x01", 8); /* PUBACK, PUBCOMP */
+    loop_turn(t.base);
+    client_expect(c, "", 0);
+    client_send(c, "\x50\x02\x00\x01\x62\x02\x00\x02", 8); /* PUBREC, PUBREL */
+    loop_turn(t.base);
+    client_expect(c, "\x62\x03\x00\x01\x92\x70\x03\x00\x02\x92", 10);
+    ck_assert(!client_closed(c));
+    ck_assert_uint_eq(t.requested, 0);
     close(c);
 }
 END_TEST
@@ -592,13 +645,15 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, many_pings_in_one_segment_are_all_answered);
     tcase_add_test(tc, a_client_whose_limit_no_connack_fits_is_closed_without_one);
     tcase_add_test(tc, an_active_client_whose_bytes_wait_unread_is_heard);
-    tcase_add_test(tc, a_will_beyond_what_is_granted_is_refused);
+    tcase_add_test(tc, a_will_of_qos_1_is_a_request);
+    tcase_add_test(tc, a_retained_will_is_refused_where_nothing_is_retained);
     tcase_add_test(tc, a_message_reaches_subscribers_of_both_versions_once);
     tcase_add_test(tc, implicit_channels_need_no_subscription);
     tcase_add_loop_test(tc, a_connect_that_cannot_be_served_is_answered_and_closed, 0,
                         sizeof refused / sizeof refused[0]);
     tcase_add_loop_test(tc, a_forbidden_packet_gets_its_reason_code_and_has_no_effect, 0,
                         sizeof forbidden / sizeof forbidden[0]);
+    tcase_add_test(tc, a_stray_acknowledgement_does_no_harm);
     tcase_add_test(tc, http_on_the_mqtt_port_is_told_so);
     tcase_add_test(tc, maximum_packet_size_of_a_client_is_respected);
 }

@@ -26,7 +26,7 @@ static void setup(void)
 }
 static void teardown(void) { topic_tree_free(tree); }
 
-static enum subscribe_result sub(uint32_t session, const char *filter, uint8_t options)
+static enum subscribe_result sub(uint32_t session, const char *filter, sub_options options)
 {
     return topic_tree_subscribe(tree, &list[session], session, filter, strlen(filter), options);
 }
@@ -118,7 +118,7 @@ START_TEST(replaced_options)
     ck_assert_int_eq(sub(1, "a/+", 0x01), SUBSCRIBE_REPLACED);
     ck_assert_uint_eq(topic_tree_subscriptions(tree), 2);
     uint32_t topic, session;
-    uint8_t options;
+    sub_options options;
     ck_assert_uint_eq(topic_tree_match(tree, "a/b", 3, &topic, 1), 1);
     ck_assert_uint_eq(topic_tree_subscribers(tree, topic), 2);
     struct topic_cursor c;
@@ -156,7 +156,7 @@ START_TEST(unsubscribing)
 }
 END_TEST
 
-static bool collect(void *ctx, const char *filter, size_t len, uint8_t options)
+static bool collect(void *ctx, const char *filter, size_t len, sub_options options)
 {
     char *all = ctx;
     sprintf(all + strlen(all), "%.*s:%u ", (int)len, filter, options);
@@ -298,7 +298,7 @@ static size_t random_text(char *out, bool filter)
 static struct {
     char text[32];
     bool in[SESSIONS + 1];
-    uint8_t options[SESSIONS + 1];
+    sub_options options[SESSIONS + 1];
 } model[FILTERS];
 
 /* Distinct filters, none subscribed. */
@@ -314,12 +314,15 @@ static void make_filters(void)
         }
 }
 
+/* From 1 to the greatest there is. */
+static uint32_t random_identifier(void) { return (uint32_t)(random() % 268435455) + 1; }
+
 /* Toggles, replaces or ends something, in tree and model alike. */
 static void random_change(void)
 {
     int i = (int)(random() % FILTERS);
     uint32_t s = (uint32_t)(random() % SESSIONS + 1);
-    uint8_t options = (uint8_t)(random() & 0x3f);
+    sub_options options = sub_options_make((uint8_t)(random() & 0xf), random() % 3 ? 0 : random_identifier());
     long what = random() % 20;
     if (what == 0) {
         topic_tree_unsubscribe_all(tree, &list[s]);
@@ -344,6 +347,29 @@ static uint32_t model_subs(int i)
     return n;
 }
 
+static int compare_options(const void *a, const void *b)
+{
+    sub_options x = *(const sub_options *)a, y = *(const sub_options *)b;
+    return (x > y) - (x < y);
+}
+
+/* What one session asks of a name, by both ways and by the model. */
+static void check_session(uint32_t s, const char *name, size_t len, const uint32_t *topics, size_t count)
+{
+    sub_options want[FILTERS], got[FILTERS], by_name[FILTERS];
+    size_t n = 0;
+    for (int i = 0; i < FILTERS; i++)
+        if (model[i].in[s] && mqtt_topic_matches(model[i].text, strlen(model[i].text), name, len))
+            want[n++] = model[i].options[s];
+    MUST(topic_tree_overlaps(tree, list[s], topics, count, got, FILTERS) == n);
+    MUST(topic_tree_session_match(tree, list[s], name, len, by_name, FILTERS) == n);
+    qsort(want, n, sizeof *want, compare_options);
+    qsort(got, n, sizeof *got, compare_options);
+    qsort(by_name, n, sizeof *by_name, compare_options);
+    MUST(memcmp(want, got, n * sizeof *want) == 0);
+    MUST(memcmp(want, by_name, n * sizeof *want) == 0);
+}
+
 /* All (session, options) pairs of a name by the tree and by the model: as sums that depend on each pair. */
 static void check_name(const char *name, size_t len)
 {
@@ -353,10 +379,10 @@ static void check_name(const char *name, size_t len)
     for (size_t k = 0; k < n; k++) {
         struct topic_cursor c;
         uint32_t session;
-        uint8_t options;
+        sub_options options;
         topic_cursor_open(tree, &c, out[k]);
         while (topic_cursor_next(tree, &c, &session, &options))
-            got += hash_bytes(&session, sizeof session) * (options + 1u);
+            got += hash_bytes(&session, sizeof session) * (options + UINT64_C(1));
         topic_cursor_close(tree, &c);
     }
     for (int i = 0; i < FILTERS; i++) {
@@ -365,10 +391,12 @@ static void check_name(const char *name, size_t len)
         want_n++;
         for (uint32_t s = 1; s <= SESSIONS; s++)
             if (model[i].in[s])
-                want += hash_bytes(&s, sizeof s) * (model[i].options[s] + 1u);
+                want += hash_bytes(&s, sizeof s) * (model[i].options[s] + UINT64_C(1));
     }
     ck_assert_msg(n == want_n, "%.*s: %zu instead of %zu", (int)len, name, n, want_n);
     ck_assert_uint_eq(got, want);
+    uint32_t s = (uint32_t)(random() % SESSIONS + 1);
+    check_session(s, name, len, out, n);
 }
 
 START_TEST(random_against_model)
@@ -394,12 +422,87 @@ START_TEST(random_against_model)
 }
 END_TEST
 
+/* What a session asks of "a/b" by either way, with room for two. */
+static size_t asked(uint32_t session, sub_options out[2])
+{
+    uint32_t topics[8];
+    sub_options again[2] = {9, 9};
+    size_t n = topic_tree_match(tree, "a/b", 3, topics, 8);
+    ck_assert_uint_le(n, 8);
+    out[0] = out[1] = 9;
+    size_t all = topic_tree_overlaps(tree, list[session], topics, n, out, 2);
+    ck_assert_uint_eq(topic_tree_session_match(tree, list[session], "a/b", 3, again, 2), all);
+    ck_assert_mem_eq(out, again, sizeof again);
+    return all;
+}
+
+START_TEST(overlapping_filters_of_one_session)
+{
+    sub_options out[2];
+    ck_assert_uint_eq(asked(1, out), 0);
+    ck_assert_int_eq(sub(1, "a/b", sub_options_make(1, 7)), SUBSCRIBE_NEW);
+    ck_assert_int_eq(sub(1, "a/c", sub_options_make(2, 5)), SUBSCRIBE_NEW);
+    ck_assert_int_eq(sub(2, "a/+", sub_options_make(2, 6)), SUBSCRIBE_NEW);
+    ck_assert_uint_eq(asked(1, out), 1);
+    ck_assert_uint_eq(out[0], sub_options_make(1, 7));
+    ck_assert_uint_eq(out[1], 9);
+    ck_assert_int_eq(sub(1, "#", sub_options_make(0x2c, 268435455)), SUBSCRIBE_NEW);
+    ck_assert_uint_eq(asked(1, out), 2);
+    ck_assert_uint_eq(out[0] + (uint64_t)out[1], (uint64_t)sub_options_make(1, 7) + UINT32_C(0xfffffffc));
+    ck_assert_int_eq(sub(1, "a/+", 2), SUBSCRIBE_NEW);
+    ck_assert_uint_eq(asked(1, out), 3); /* more than there is room for */
+    ck_assert(unsub(1, "#"));
+    ck_assert(unsub(1, "a/b"));
+    ck_assert_uint_eq(asked(1, out), 1);
+    ck_assert_uint_eq(out[0], 2);
+    ck_assert_uint_eq(asked(2, out), 1);
+    ck_assert_uint_eq(out[0], sub_options_make(2, 6));
+    ck_assert_uint_eq(asked(3, out), 0);
+    ck_assert_uint_eq(topic_tree_session_match(tree, list[1], "$a", 2, NULL, 0), 0);
+}
+END_TEST
+
+/* The options with which the only match of "t" is subscribed. */
+static sub_options options_of_t(void)
+{
+    uint32_t topic, session;
+    sub_options options;
+    struct topic_cursor c;
+    ck_assert_uint_eq(topic_tree_match(tree, "t", 1, &topic, 1), 1);
+    topic_cursor_open(tree, &c, topic);
+    ck_assert(topic_cursor_next(tree, &c, &session, &options));
+    topic_cursor_close(tree, &c);
+    return options;
+}
+
+START_TEST(identifiers_come_and_go)
+{
+    ck_assert_int_eq(sub(1, "t", sub_options_make(0, 268435455)), SUBSCRIBE_NEW);
+    ck_assert_uint_eq(options_of_t(), UINT32_C(0xfffffff0));
+    ck_assert_int_eq(sub(1, "t", sub_options_make(1, 1)), SUBSCRIBE_REPLACED);
+    ck_assert_uint_eq(options_of_t(), 0x11);
+    ck_assert_int_eq(sub(1, "t", 2), SUBSCRIBE_REPLACED);
+    ck_assert_uint_eq(options_of_t(), 2);
+    ck_assert_int_eq(sub(1, "t", sub_options_make(2, 3)), SUBSCRIBE_REPLACED);
+    ck_assert(unsub(1, "t"));
+    ck_assert_int_eq(sub(2, "t", 1), SUBSCRIBE_NEW); /* in the record that had one */
+    ck_assert_uint_eq(options_of_t(), 1);
+    ck_assert_int_eq(sub(3, "u", sub_options_make(0, 4)), SUBSCRIBE_NEW);
+    ck_assert_int_eq(sub(2, "t", sub_options_make(0x2d, 5)), SUBSCRIBE_REPLACED);
+    ck_assert_uint_eq(options_of_t(), 0x5d); /* Retain Handling is not kept */
+    topic_tree_unsubscribe_all(tree, &list[3]);
+    ck_assert_uint_eq(options_of_t(), 0x5d);
+    topic_tree_unsubscribe_all(tree, &list[2]);
+    check_empty();
+}
+END_TEST
+
 START_TEST(cursor_while_the_list_changes)
 {
     for (uint32_t s = 1; s <= 6; s++)
         ck_assert_int_eq(sub(s, "t", 0), SUBSCRIBE_NEW); /* visited as 6 5 4 3 2 1 */
     uint32_t topic, session;
-    uint8_t options;
+    sub_options options;
     ck_assert_uint_eq(topic_tree_match(tree, "t", 1, &topic, 1), 1);
     struct topic_cursor a, b;
     topic_cursor_open(tree, &a, topic);
@@ -432,7 +535,7 @@ START_TEST(a_topic_stays_while_walked)
 {
     ck_assert_int_eq(sub(1, "t/+", 0), SUBSCRIBE_NEW);
     uint32_t topic, again, session;
-    uint8_t options;
+    sub_options options;
     ck_assert_uint_eq(topic_tree_match(tree, "t/x", 3, &topic, 1), 1);
     struct topic_cursor c;
     topic_cursor_open(tree, &c, topic);
@@ -466,6 +569,8 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, as_many_levels_as_fit);
     tcase_add_test(tc, wide_nodes);
     tcase_add_loop_test(tc, random_against_model, 1, 9);
+    tcase_add_test(tc, overlapping_filters_of_one_session);
+    tcase_add_test(tc, identifiers_come_and_go);
     tcase_add_test(tc, cursor_while_the_list_changes);
     tcase_add_test(tc, a_topic_stays_while_walked);
 }

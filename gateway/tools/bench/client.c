@@ -82,7 +82,8 @@ static void loop(struct client_process *p)
             else
                 client_event(p, &p->client[events[i].data.u32], events[i].events);
         }
-        if (p->goal && p->counters->deliveries >= p->goal) {
+        if (p->goal && p->counters->deliveries >= p->goal &&
+            p->counters->acknowledged >= p->goal_acknowledged) {
             p->goal = 0;
             client_answer(p, &(struct fleet_answer){.number = p->goal_number, .reached = 1});
         }

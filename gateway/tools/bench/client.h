@@ -34,7 +34,7 @@ struct client {
     uint32_t
         tls; /* over TLS, 0: neither; below CLIENT_TLS_PARKED a handshake's place, from 1; else its keys */
     int fd;  /* -1: none */
-    uint32_t next_seq; /* of stream 0 */
+    uint32_t next_seq; /* of stream 0; with in_order, of all */
     uint32_t received; /* stamped messages since FLEET_SEQUENCE */
     uint32_t hash;     /* sum of hashes of what was received */
     uint32_t
@@ -93,6 +93,9 @@ struct client_tls {
     char *sealed;                  /* for sending */
 };
 
+/* Bytes of acknowledgements that are sent at a time. */
+#define CLIENT_ACKS 2048
+
 struct client_process {
     const struct fleet_options *options;
     struct fleet_counters *counters; /* shared with the coordinator */
@@ -100,12 +103,15 @@ struct client_process {
     struct client *client;
     uint32_t first, count; /* global number of client[0] */
     int epoll, control;
-    char *buffer; /* for recv() */
+    char *buffer;           /* for recv() */
+    char acks[CLIENT_ACKS]; /* of the client that is being read */
+    size_t acks_len;
     struct client_job job;
     struct client_background background;
     struct client_tls tls;
-    uint64_t goal;        /* deliveries at which FLEET_EXPECT is fulfilled; 0: none */
-    uint32_t goal_number; /* of that command */
+    uint64_t goal;              /* deliveries at which FLEET_EXPECT is fulfilled; 0: none */
+    uint64_t goal_acknowledged; /* and acknowledgements */
+    uint32_t goal_number;       /* of that command */
 };
 
 /* Serves clients first .. first + count - 1 until told to quit or the coordinator is gone. */

@@ -178,11 +178,16 @@ bool client_ping(struct client_process *p, struct client *c)
 
 bool client_hello(struct client_process *p, struct client *c)
 {
+    const struct fleet_options *o = p->options;
+    uint32_t number = client_number(p, c);
     char id[64], packet[WIRE_MAX_SMALL];
-    snprintf(id, sizeof id, "%s-%u", p->options->id_prefix, client_number(p, c));
+    snprintf(id, sizeof id, "%s-%u", o->id_prefix, number * o->id_step);
     c->state = CLIENT_CONNACK;
-    uint16_t keepalive = population_keepalive(&p->options->population, population_class(client_number(p, c)));
-    return client_send(p, c, packet, wire_connect(packet, sizeof packet, p->options->version, id, keepalive));
+    const struct wire_connect connect = {.client_id = id,
+                                         .keepalive_s =
+                                             population_keepalive(&o->population, population_class(number)),
+                                         .persistent = o->persistent};
+    return client_send(p, c, packet, wire_connect(packet, sizeof packet, o->version, &connect));
 }
 
 /* The TCP connection stands, or does not. */

@@ -137,6 +137,7 @@ static void reset_sequence(struct client_process *p, const struct fleet_command 
         p->client[i].next_seq = (uint32_t)command->value;
         p->client[i].received = p->client[i].hash = 0;
     }
+    n->acknowledged = n->resumed_sessions = 0;
     n->deliveries = n->late_deliveries = n->uncounted = n->gaps = n->duplicates = n->foreign = 0;
     n->heartbeats = n->answers = 0;
     memset(&n->latency, 0, sizeof n->latency);
@@ -157,6 +158,7 @@ static void set_goal(struct client_process *p, const struct fleet_command *comma
     }
     p->goal_number = command->number;
     p->goal = readers ? p->counters->deliveries + readers * command->value : 0;
+    p->goal_acknowledged = command->qos ? p->counters->acknowledged + readers * command->value : 0;
     client_answer(p, &(struct fleet_answer){.number = command->number, .done = readers * command->value});
     if (p->goal == 0)
         client_answer(p, &(struct fleet_answer){.number = command->number, .reached = 1});

@@ -1,7 +1,7 @@
 /*
- * What comes in on one client's connection: deliveries are counted and compared with their stamps, answers
- * are told to the job that waits for them. Fed by client_io.c with whatever recv() gave; keeps nothing
- * itself.
+ * What comes in on one client's connection: deliveries are counted, compared with their stamps and
+ * acknowledged, answers are told to the job that waits for them. Fed by client_io.c with whatever recv()
+ * gave; keeps nothing itself. The acknowledgements of all that was read at once are sent at once.
  */
 #include <stdio.h>
 #include <string.h>
@@ -18,7 +18,7 @@ static size_t add_subscribe(struct client_process *p, struct client *c, char *ou
     if (++c->packet_id == 0)
         c->packet_id = 1;
     c->awaited++;
-    return wire_subscribe(out, cap, p->options->version, c->packet_id, topic);
+    return wire_subscribe(out, cap, p->options->version, c->packet_id, topic, p->options->qos);
 }
 
 bool client_subscribe(struct client_process *p, struct client *c, unsigned topics)
@@ -31,7 +31,7 @@ bool client_subscribe(struct client_process *p, struct client *c, unsigned topic
         c->flags |= CLIENT_SUBSCRIBED;
     }
     if (topics & FLEET_TOPIC_OWN) {
-        snprintf(topic, sizeof topic, "%s/%u", o->topic, client_number(p, c));
+        snprintf(topic, sizeof topic, "%s/%u", o->topic, client_number(p, c) * o->id_step);
         n += add_subscribe(p, c, out + n, sizeof out - n, topic);
     }
     for (uint32_t k = 0; topics & FLEET_TOPIC_GROUPS && k < o->population.memberships; k++) {
@@ -64,6 +64,17 @@ static bool in_sequence(struct client_process *p, struct client *c, uint32_t seq
     return true;
 }
 
+/* Messages of all streams together have to come in the order of their numbers. False: not this one. */
+static bool in_order(struct client_process *p, struct client *c, uint32_t seq)
+{
+    if (seq < c->next_seq) {
+        p->counters->duplicates++;
+        return false;
+    }
+    c->next_seq = seq + 1;
+    return true;
+}
+
 /* Whether a message was sent while the client was arriving or leaving, so that nobody says whether it must
  * come. */
 static bool is_uncounted(const struct client_process *p, const struct client *c, uint64_t sent_ns)
@@ -72,8 +83,24 @@ static bool is_uncounted(const struct client_process *p, const struct client *c,
     return sent_ns < s->ready_ns || (s->leaving_ns && sent_ns >= s->leaving_ns);
 }
 
+/* Whether a message counts, by its stream. */
+static bool is_counted(struct client_process *p, struct client *c, const struct wire_stamp *s)
+{
+    if (s->stream == STREAM_COMMON)
+        return in_sequence(p, c, s->seq);
+    if (p->options->in_order) {
+        if (!in_order(p, c, s->seq))
+            return false;
+    } else if (is_uncounted(p, c, s->sent_ns)) {
+        p->counters->uncounted++;
+        return false;
+    }
+    c->hash += population_message_hash(s->stream, s->seq);
+    return true;
+}
+
 /* A message. The stamp says what it should have been. */
-static void on_delivery(struct client_process *p, struct client *c, const char *payload, uint32_t len)
+static void on_message(struct client_process *p, struct client *c, const char *payload, uint32_t len)
 {
     struct wire_stamp s;
     struct fleet_counters *n = p->counters;
@@ -82,15 +109,8 @@ static void on_delivery(struct client_process *p, struct client *c, const char *
         n->foreign++;
         return;
     }
-    if (s.stream == STREAM_COMMON) {
-        if (!in_sequence(p, c, s.seq))
-            return;
-    } else if (is_uncounted(p, c, s.sent_ns)) {
-        n->uncounted++;
+    if (!is_counted(p, c, &s))
         return;
-    } else {
-        c->hash += population_message_hash(s.stream, s.seq);
-    }
     c->received++;
     if (c->flags & CLIENT_WAS_HELD) {
         n->late_deliveries++;
@@ -99,6 +119,36 @@ static void on_delivery(struct client_process *p, struct client *c, const char *
     n->deliveries++;
     uint64_t now = wire_now_ns();
     histogram_record(&n->latency, now > s.sent_ns ? now - s.sent_ns : 0);
+}
+
+/* Sends the acknowledgements that have gathered. */
+static bool send_acks(struct client_process *p, struct client *c)
+{
+    size_t n = p->acks_len;
+    p->acks_len = 0;
+    return n == 0 || client_send(p, c, p->acks, n);
+}
+
+/* Adds one; who is silent says nothing. One that ends an exchange (PUBACK, PUBCOMP) is counted. False: the
+ * client is closed. */
+static bool acknowledge(struct client_process *p, struct client *c, uint8_t type, uint16_t packet_id)
+{
+    if (c->flags & CLIENT_SILENT)
+        return true;
+    if (p->acks_len + WIRE_ACK > sizeof p->acks && !send_acks(p, c))
+        return false;
+    wire_ack(p->acks + p->acks_len, type, packet_id);
+    p->acks_len += WIRE_ACK;
+    if (type != MQTT_PUBREC && !(c->flags & CLIENT_WAS_HELD))
+        p->counters->acknowledged++;
+    return true;
+}
+
+/* A PUBLISH. */
+static bool on_delivery(struct client_process *p, struct client *c, const struct wire_delivery *d)
+{
+    on_message(p, c, d->payload, d->len);
+    return d->qos == 0 || acknowledge(p, c, d->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, d->packet_id);
 }
 
 /* All that was wanted is the handshake: leaves again. */
@@ -122,6 +172,7 @@ static bool on_connack(struct client_process *p, struct client *c, const struct 
     }
     c->state = CLIENT_READY;
     p->counters->connected++;
+    p->counters->resumed_sessions += m->u.connack.session_present;
     uint32_t us = (uint32_t)(wire_now_ns() / 1000u) - c->sent_us;
     histogram_record(&p->counters->connect_latency, (uint64_t)us * 1000u);
     if (c->flags & CLIENT_BUSY && p->job.command.op == FLEET_HANDSHAKE) {
@@ -152,11 +203,12 @@ static void all_subscribed(struct client_process *p, struct client *c)
         client_job_done(p, c, true);
 }
 
-/* SUBACK with its one code. */
+/* SUBACK with its one code, which is the QoS that was asked for. */
 static bool on_suback(struct client_process *p, struct client *c, const struct mqtt_packet *m)
 {
-    if (c->awaited == 0 || m->u.suback.codes.len != 1 || (uint8_t)m->u.suback.codes.data[0] >= 0x80) {
-        client_fail(p, c, "SUBACK that says no, or that nobody awaits", 0);
+    if (c->awaited == 0 || m->u.suback.codes.len != 1 ||
+        (uint8_t)m->u.suback.codes.data[0] != p->options->qos) {
+        client_fail(p, c, "SUBACK that says no or grants another QoS, or that nobody awaits", 0);
         return false;
     }
     p->counters->subscribed++;
@@ -188,45 +240,52 @@ static bool on_packet(struct client_process *p, struct client *c, const struct m
     case MQTT_PINGRESP:
         return on_pingresp(p, c);
     case MQTT_PUBLISH:
-        on_delivery(p, c, m->u.publish.payload.data, m->u.publish.payload.len);
-        return true;
+        return on_delivery(p, c,
+                           &(struct wire_delivery){.payload = m->u.publish.payload.data,
+                                                   .len = m->u.publish.payload.len,
+                                                   .packet_id = m->u.publish.packet_id,
+                                                   .qos = m->u.publish.qos});
+    case MQTT_PUBREL:
+        return acknowledge(p, c, MQTT_PUBCOMP, m->u.ack.packet_id);
     case MQTT_DISCONNECT:
         snprintf(text, sizeof text, "DISCONNECT: %s", mqtt_reason_name(m->u.disconnect.code));
         client_fail(p, c, text, 0);
         return false;
     default:
         p->counters->protocol_errors++;
-        client_fail(p, c, "packet of a type that only clients send", 0);
+        client_fail(p, c, "packet of a type that nobody awaits", 0);
         return false;
     }
 }
 
+/* Takes one packet; *used: its bytes, 0: it is not complete. False: the client is closed. */
+static bool parse_one(struct client_process *p, struct client *c, const char *buf, size_t len, size_t *used)
+{
+    struct wire_delivery d;
+    *used = wire_plain_publish(buf, len, p->options->version, &d);
+    if (*used)
+        return on_delivery(p, c, &d);
+    struct mqtt_packet m;
+    struct mqtt_error e;
+    enum mqtt_result r = mqtt_decode(buf, len, p->options->version, WIRE_MAX_PACKET, &m, used, &e);
+    if (r == MQTT_OK)
+        return on_packet(p, c, &m);
+    *used = 0;
+    if (r == MQTT_MORE)
+        return true;
+    p->counters->protocol_errors++;
+    client_fail(p, c, e.text, 0);
+    return false;
+}
+
 ssize_t client_parse(struct client_process *p, struct client *c, const char *buf, size_t len)
 {
-    size_t at = 0;
-    while (at < len) {
-        const char *payload;
-        uint32_t payload_len;
-        size_t used = wire_plain_publish(buf + at, len - at, p->options->version, &payload, &payload_len);
-        if (used) {
-            on_delivery(p, c, payload, payload_len);
-            at += used;
-            continue;
-        }
-        struct mqtt_packet m;
-        struct mqtt_error e;
-        enum mqtt_result r =
-            mqtt_decode(buf + at, len - at, p->options->version, WIRE_MAX_PACKET, &m, &used, &e);
-        if (r == MQTT_MORE)
-            break;
-        if (r == MQTT_BAD) {
-            p->counters->protocol_errors++;
-            client_fail(p, c, e.text, 0);
-            return -1;
-        }
-        if (!on_packet(p, c, &m))
+    size_t at = 0, used;
+    p->acks_len = 0;
+    do {
+        if (!parse_one(p, c, buf + at, len - at, &used))
             return -1;
         at += used;
-    }
-    return (ssize_t)at;
+    } while (used && at < len);
+    return send_acks(p, c) ? (ssize_t)at : -1;
 }

@@ -120,7 +120,7 @@ static void *shared_memory(size_t n)
 
 struct fleet *fleet_new(const struct fleet_options *o)
 {
-    CHECK(o->population.clients > 0 && o->per_process > 0);
+    CHECK(o->population.clients > 0 && o->per_process > 0 && o->id_step > 0);
     size_t n = members_of(o);
     struct fleet *f = xcalloc(1, sizeof *f);
     f->options = *o;
@@ -251,10 +251,10 @@ bool fleet_run(struct fleet *f, struct fleet_command c, uint64_t deadline_ms, st
     return fleet_finish(f, deadline_ms, sum);
 }
 
-uint64_t fleet_expect(struct fleet *f, uint64_t messages)
+uint64_t fleet_expect(struct fleet *f, uint64_t messages, uint8_t qos)
 {
     struct fleet_answer sum;
-    fleet_run(f, (struct fleet_command){.op = FLEET_EXPECT, .value = messages}, 60000, &sum);
+    fleet_run(f, (struct fleet_command){.op = FLEET_EXPECT, .qos = qos, .value = messages}, 60000, &sum);
     f->expect_number = f->number;
     return sum.done;
 }

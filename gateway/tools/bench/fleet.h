@@ -27,9 +27,14 @@ struct fleet_options {
     struct sockaddr_in server;
     struct population population;
     uint8_t version; /* MQTT_V311 or MQTT_V5 */
+    uint8_t qos;     /* of subscriptions */
+    bool persistent; /* sessions outlive their connections */
+    bool in_order;   /* messages may have been sent while a client was away; all of them have to come in the
+                        order of their numbers */
     uint8_t topics;  /* FLEET_TOPIC_ bits: what a client subscribes to again when it comes back by itself */
     char topic[64];  /* the common one; own ones are topic/number, groups topic/g/group */
-    char id_prefix[32];           /* client ids are prefix-number */
+    char id_prefix[48];           /* client ids are prefix-number */
+    uint32_t id_step;             /* the number in ids and own topics is the client's times this */
     int rcvbuf, sndbuf;           /* SO_RCVBUF, SO_SNDBUF of the client sockets; 0: the system's */
     int slow_rcvbuf;              /* the same for the slow ones, when not 0 */
     int mss;                      /* TCP_MAXSEG; 0: loopback's 65,483 */
@@ -41,17 +46,19 @@ struct fleet_options {
 
 /* Counters of one client process. Written there only; all before `latency` are summed up as numbers. */
 struct fleet_counters {
-    uint64_t connected;       /* now */
-    uint64_t refused;         /* connect() failed or CONNACK said no */
-    uint64_t lost;            /* closed by the server, without having been asked to */
-    uint64_t held_lost;       /* the same, of those that did not read */
-    uint64_t subscribed;      /* SUBACKs */
-    uint64_t deliveries;      /* of stamped messages, without those that are held */
-    uint64_t late_deliveries; /* to clients that were held and are released again */
-    uint64_t uncounted;       /* while a client was arriving or leaving: may or may not come */
-    uint64_t gaps;            /* messages of stream 0 that a client never saw before it saw a later one */
-    uint64_t duplicates;      /* messages of stream 0 at or below one that the client had */
-    uint64_t foreign;         /* messages without a stamp of ours, of a wrong length, or for another client */
+    uint64_t connected;        /* now */
+    uint64_t refused;          /* connect() failed or CONNACK said no */
+    uint64_t lost;             /* closed by the server, without having been asked to */
+    uint64_t held_lost;        /* the same, of those that did not read */
+    uint64_t subscribed;       /* SUBACKs */
+    uint64_t deliveries;       /* of stamped messages, without those that are held */
+    uint64_t acknowledged;     /* PUBACKs and PUBCOMPs sent, without those of clients that were held */
+    uint64_t resumed_sessions; /* CONNACKs that said so */
+    uint64_t late_deliveries;  /* to clients that were held and are released again */
+    uint64_t uncounted;        /* while a client was arriving or leaving: may or may not come */
+    uint64_t gaps;             /* messages of stream 0 that a client never saw before it saw a later one */
+    uint64_t duplicates;       /* messages of stream 0 at or below one that the client had */
+    uint64_t foreign; /* messages without a stamp of ours, of a wrong length, or for another client */
     uint64_t protocol_errors;
     uint64_t heartbeats, answers;
     uint64_t blocked;                      /* a send() that the kernel did not take whole */
@@ -103,6 +110,7 @@ struct fleet_command {
     uint32_t op, who;
     uint32_t window;  /* how many clients may be busy with it at once, per process; 0: a default */
     uint32_t number;  /* set by fleet_start() */
+    uint32_t qos;     /* FLEET_EXPECT: above 0, acknowledged as often, too */
     uint64_t over_us; /* spread over this time; 0: as fast as the window allows */
     uint64_t value;
 };
@@ -128,8 +136,9 @@ bool fleet_finish(struct fleet *f, uint64_t deadline_ms, struct fleet_answer *su
 /* Both. */
 bool fleet_run(struct fleet *f, struct fleet_command c, uint64_t deadline_ms, struct fleet_answer *sum);
 
-/* Announces `messages` publishes to everybody unheld; returns the number of deliveries that makes. */
-uint64_t fleet_expect(struct fleet *f, uint64_t messages);
+/* Announces `messages` publishes to everybody unheld; returns the number of deliveries that makes. Above QoS
+ * 0 they have to be acknowledged, too. */
+uint64_t fleet_expect(struct fleet *f, uint64_t messages, uint8_t qos);
 /* Waits until they have arrived. False: deadline or interruption. */
 bool fleet_await(struct fleet *f, uint64_t deadline_ms);
 

@@ -81,12 +81,12 @@ static bool unread_pushes(struct run *r)
     run_step(r, "one push, unread");
     if (!fleet_run(r->fleet, hold, 60000, NULL) ||
         !publisher_send(r->publisher, s->topic, (size_t)s->payload, 0, r->next_seq++) ||
-        !put_moment(r, "unread", "one push, unread"))
+        !publisher_await(r->publisher, 0) || !put_moment(r, "unread", "one push, unread"))
         return false;
     run_step(r, "%ld pushes of %ld bytes, unread", s->broadcasts, s->payload_2);
     for (long i = 0; i < s->broadcasts && !interrupted(); i++)
         if (!publisher_send(r->publisher, s->topic, (size_t)s->payload_2, 0, r->next_seq++) ||
-            !sleep_ms((uint64_t)s->gap_ms))
+            !publisher_await(r->publisher, 0) || !sleep_ms((uint64_t)s->gap_ms))
             return false;
     return put_moment(r, "full", "full backlog");
 }

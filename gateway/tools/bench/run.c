@@ -16,23 +16,30 @@
 #include "gateway/tools/bench/wire.h"
 
 static const struct run_kind kinds[] = {
-    {"connect", "open all, subscribe all: rate and CPU per client", kind_connect, false, false},
+    {"connect", "open all, subscribe all: rate and CPU per client", kind_connect, 0},
     {"idle", "memory by layer: idle, after broadcasts and heartbeats, with one more topic each", kind_idle,
-     false, false},
+     0},
     {"broadcast", "messages to all, of one or two sizes: deliveries, CPU per delivery, latency",
-     kind_broadcast, false, false},
-    {"heartbeat", "evenly spaced PINGREQs: answers, CPU per heartbeat", kind_heartbeat, false, false},
+     kind_broadcast, 0},
+    {"heartbeat", "evenly spaced PINGREQs: answers, CPU per heartbeat", kind_heartbeat, 0},
     {"slow", "some read nothing during the broadcasts: the others get everything, memory is bounded",
-     kind_slow, false, false},
+     kind_slow, 0},
     {"storm", "many lose their connection and all come back: how fast, and the heartbeats of the others",
-     kind_storm, false, false},
+     kind_storm, 0},
     {"push", "messages to one, to groups, to all, while clients come, go, fall silent: did everything arrive",
-     kind_push, true, false},
+     kind_push, RUN_NEEDS_SERVER},
     {"buffers", "kernel memory: idle, after a push, with an unread push, with a full backlog", kind_buffers,
-     true, false},
+     RUN_NEEDS_SERVER},
     {"handshake",
      "each client comes and goes, then again with its ticket: CPU per handshake, full and resumed",
-     kind_handshake, false, true},
+     kind_handshake, RUN_KEEPS_TICKETS},
+    {"sessions", "memory of idle clients whose sessions end with them, and of those whose sessions do not",
+     kind_sessions, RUN_NEEDS_SERVER},
+    {"publish", "one publisher with one message on its way, and many: messages per second", kind_publish,
+     RUN_NEEDS_SERVER},
+    {"wake",
+     "messages for clients that are away: how fast they are acknowledged, and what who comes back gets",
+     kind_wake, RUN_NEEDS_SERVER | RUN_IN_ORDER},
 };
 
 const struct run_kind *run_find_kind(const char *name)
@@ -68,12 +75,21 @@ static struct population population_of(const struct scenario *s)
     return p;
 }
 
+/* The floor hands on what it gets and knows no acknowledgements. */
+static uint8_t qos_of(const struct scenario *s, const struct target *t)
+{
+    return t->kind == TARGET_FLOOR ? 0 : (uint8_t)s->qos;
+}
+
 /* What the clients are told when they are forked. */
 static struct fleet_options fleet_options_of(const struct scenario *s, const struct target *t)
 {
     struct fleet_options o = {.server = t->address,
                               .population = population_of(s),
                               .version = (uint8_t)s->version,
+                              .qos = qos_of(s, t),
+                              .persistent = scenario_is_persistent(s),
+                              .id_step = (uint32_t)s->id_step,
                               .topics = FLEET_TOPIC_COMMON,
                               .slow_rcvbuf = (int)s->slow_rcvbuf,
                               .rcvbuf = (int)s->rcvbuf,
@@ -88,7 +104,10 @@ static struct fleet_options fleet_options_of(const struct scenario *s, const str
     if (s->groups)
         o.topics |= FLEET_TOPIC_GROUPS;
     snprintf(o.topic, sizeof o.topic, "%s", s->topic);
-    snprintf(o.id_prefix, sizeof o.id_prefix, "bench-%d", (int)getpid());
+    if (s->client_id[0])
+        snprintf(o.id_prefix, sizeof o.id_prefix, "%s", s->client_id);
+    else
+        snprintf(o.id_prefix, sizeof o.id_prefix, "bench-%d", (int)getpid());
     return o;
 }
 
@@ -109,12 +128,10 @@ static void note_tls(struct run *r)
         result_note(r->result, "%s: %s", r->target->name, n.tls);
 }
 
-/* Between start and stop of the target. */
-static bool run_fleet(struct run *r, const struct run_kind *kind)
+/* Forks the clients, for a server that is up. */
+static bool begin(struct run *r)
 {
-    struct fleet_options o = fleet_options_of(r->scenario, r->target);
-    o.tickets |= kind->keeps_tickets;
-    r->fleet = fleet_new(&o);
+    r->fleet = fleet_new(&r->options);
     if (!r->fleet)
         return false;
     const pid_t *pids;
@@ -124,12 +141,53 @@ static bool run_fleet(struct run *r, const struct run_kind *kind)
     run_reset_counts(r);
     memory_read(r, &r->start);
     r->retransmitted = netstat_counter("RetransSegs");
-    bool ok = kind->run(r);
-    note_tls(r);
+    return true;
+}
+
+/* Ends what begin() and the kind have made. */
+static void end(struct run *r)
+{
+    if (r->fleet)
+        note_tls(r);
     publisher_free(r->publisher);
     fleet_free(r->fleet);
-    proctree_free(r->bench);
-    free(o.population.group_share);
+    if (r->bench)
+        proctree_free(r->bench);
+    r->publisher = NULL;
+    r->fleet = NULL;
+    r->bench = NULL;
+}
+
+static bool start_target(struct run *r)
+{
+    const struct scenario *s = r->scenario;
+    run_step(r, "starting the server");
+    return target_start(r->target, (unsigned)s->version, (unsigned long)s->connections, (unsigned)s->start_s);
+}
+
+bool run_start_anew(struct run *r, bool persistent)
+{
+    end(r);
+    progress_clear();
+    target_stop(r->target);
+    r->options.persistent = persistent;
+    if (!start_target(r))
+        return false;
+    r->options.server = r->target->address;
+    r->options.tls = r->target->tls_client;
+    return begin(r);
+}
+
+/* Between start and stop of the target. */
+static bool run_fleet(struct run *r, const struct run_kind *kind)
+{
+    r->options = fleet_options_of(r->scenario, r->target);
+    r->options.tickets |= (kind->flags & RUN_KEEPS_TICKETS) != 0;
+    r->options.in_order = kind->flags & RUN_IN_ORDER;
+    r->qos = r->options.qos;
+    bool ok = begin(r) && kind->run(r);
+    end(r);
+    free(r->options.population.group_share);
     return ok && !interrupted();
 }
 
@@ -137,8 +195,7 @@ static bool run_fleet(struct run *r, const struct run_kind *kind)
 static bool run_target(struct run *r, const struct run_kind *kind)
 {
     uint64_t start = wire_now_ns();
-    run_step(r, "starting the server");
-    if (!target_start(r->target, (unsigned)r->scenario->version, (unsigned long)r->scenario->connections))
+    if (!start_target(r))
         return false;
     bool ok = run_fleet(r, kind);
     progress_clear();
@@ -152,7 +209,7 @@ bool run_scenario(const struct scenario *s, struct target *t, struct result *res
 {
     const struct run_kind *kind = run_find_kind(s->kind);
     struct run r = {.scenario = s, .target = t, .result = result, .next_seq = 1};
-    if (kind->needs_server && t->kind == TARGET_FLOOR) {
+    if (kind->flags & RUN_NEEDS_SERVER && t->kind == TARGET_FLOOR) {
         result_note(result, "the floor is left out: it knows neither topics nor keepalives");
         return true;
     }

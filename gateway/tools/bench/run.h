@@ -24,19 +24,25 @@ struct run {
     struct result *result;
     struct fleet *fleet;
     struct publisher *publisher;
-    struct proctree *bench;      /* the client processes */
-    struct memory_reading start; /* before the first connection */
-    double retransmitted;        /* TCP segments of the machine, before */
-    uint32_t next_seq;           /* of stream 0 */
-    char step[64];               /* for the progress line */
+    struct proctree *bench;       /* the client processes */
+    struct fleet_options options; /* of the fleet */
+    struct memory_reading start;  /* before the first connection */
+    double retransmitted;         /* TCP segments of the machine, before */
+    uint32_t next_seq;            /* of stream 0 */
+    uint8_t qos;                  /* the scenario's; the floor knows 0 only */
+    char step[64];                /* for the progress line */
 };
 
-/* A kind of scenario: a row of the table in run.c. False: it could not be carried through. */
+/* A kind of scenario: a row of the table in run.c. run(): false: it could not be carried through. */
+enum {
+    RUN_NEEDS_SERVER = 1,  /* the floor, which knows neither topics nor keepalives, cannot do it */
+    RUN_KEEPS_TICKETS = 2, /* whatever the scenario says */
+    RUN_IN_ORDER = 4       /* fleet_options.in_order */
+};
 struct run_kind {
     const char *name, *help;
     bool (*run)(struct run *r);
-    bool needs_server;  /* the floor, which knows neither topics nor keepalives, cannot do it */
-    bool keeps_tickets; /* whatever the scenario says */
+    unsigned flags;
 };
 bool kind_connect(struct run *r);
 bool kind_idle(struct run *r);
@@ -47,6 +53,9 @@ bool kind_push(struct run *r);
 bool kind_storm(struct run *r);
 bool kind_buffers(struct run *r);
 bool kind_handshake(struct run *r);
+bool kind_sessions(struct run *r);
+bool kind_publish(struct run *r);
+bool kind_wake(struct run *r);
 
 const struct run_kind *run_find_kind(const char *name);
 void run_list_kinds(void);
@@ -54,6 +63,10 @@ void run_list_kinds(void);
 /* Starts the target, does the scenario, stops the target; values go to `result`. False: said why on stderr.
  */
 bool run_scenario(const struct scenario *s, struct target *t, struct result *result);
+
+/* Ends clients and server and starts them anew, with sessions that outlive connections or not. False: said
+ * why, and there is nothing left but to return. */
+bool run_start_anew(struct run *r, bool persistent);
 
 /* steps.c: what several kinds do. Each returns false when the run cannot go on (said why). */
 
@@ -64,12 +77,18 @@ void run_step(struct run *r, const char *format, ...) __attribute__((format(prin
 bool run_open(struct run *r, bool with_figures);
 /* Draws the progress line again. */
 void run_draw(struct run *r);
-/* Connects the publisher. */
+/* Connects the publisher; it publishes with the scenario's QoS. */
 bool run_open_publisher(struct run *r);
+/* A publisher of its own, by number; NULL: said why. */
+struct publisher *run_new_publisher(struct run *r, unsigned number);
+/* Waits until the server does nothing any more, or the scenario's deadline has passed. */
+void run_rest(struct run *r);
 
-/* `count` broadcasts of one size, each after the previous one has reached everybody. */
+/* `count` broadcasts of one size with the publisher's QoS, each after the previous one has reached everybody
+ * and, above QoS 0, has been acknowledged by everybody and to the publisher. */
 struct broadcast_figures {
     uint64_t wanted, received; /* deliveries */
+    uint64_t acknowledged;     /* by the clients */
     uint64_t late_broadcasts;  /* that had not reached everybody at the deadline */
     double cpu_us;             /* of the server per delivery: median over the broadcasts */
     double bench_cpu_us;       /* of the clients */
@@ -91,7 +110,8 @@ uint64_t run_job_deadline(const struct run *r);
 void run_reset_counts(struct run *r);
 /* Puts what the clients counted: lost, gaps, duplicates, refused. */
 void run_put_health(struct run *r, uint64_t expected_connected);
-/* Nothing when there was nothing; h NULL: rows without values. */
+/* Median, 99th percentile and so on, with this prefix. Nothing when there was nothing; h NULL: rows without
+ * values. */
 void run_put_latency(struct run *r, const char *prefix, const struct histogram *h);
 
 /* memory.c */

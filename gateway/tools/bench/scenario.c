@@ -25,16 +25,20 @@ struct option_row {
     bool is_string;
     size_t offset;
     long value, min, max;
-    const char *text, *help;
+    const char *text, *words, *help; /* words: NULL: any text */
 };
 
 static const struct option_row rows[] = {
 #define OPTION_INT(name, value, min, max, help)                                                              \
-    {#name, false, offsetof(struct scenario, name), value, min, max, NULL, help},
-#define OPTION_STR(name, value, help) {#name, true, offsetof(struct scenario, name), 0, 0, 0, value, help},
+    {#name, false, offsetof(struct scenario, name), value, min, max, NULL, NULL, help},
+#define OPTION_STR(name, value, help)                                                                        \
+    {#name, true, offsetof(struct scenario, name), 0, 0, 0, value, NULL, help},
+#define OPTION_WORD(name, value, words, help)                                                                \
+    {#name, true, offsetof(struct scenario, name), 0, 0, 0, value, words, help},
 #include "gateway/tools/bench/scenario.def"
 #undef OPTION_INT
 #undef OPTION_STR
+#undef OPTION_WORD
 };
 #define ROWS (sizeof rows / sizeof rows[0])
 
@@ -49,6 +53,21 @@ static char **str_at(const struct scenario *s, const struct option_row *r)
 }
 
 static bool in_range(const struct option_row *r, long value) { return value >= r->min && value <= r->max; }
+
+/* Whether the text is one of the row's words, or may be anything. */
+static bool is_word(const struct option_row *r, const char *text)
+{
+    size_t len = strlen(text);
+    for (const char *word = r->words; word;) {
+        size_t n = strcspn(word, "|");
+        if (n == len && memcmp(word, text, n) == 0)
+            return true;
+        word = word[n] ? word + n + 1 : NULL;
+    }
+    return !r->words;
+}
+
+bool scenario_is_persistent(const struct scenario *s) { return strcmp(s->sessions, "persistent") == 0; }
 
 static const struct option_row *find_row(const char *name, size_t len)
 {
@@ -69,7 +88,9 @@ bool scenario_set(struct scenario *s, const char *assignment)
     if (r->is_string) {
         free(*str_at(s, r));
         *str_at(s, r) = xstrdup(equals + 1);
-        return true;
+        if (!is_word(r, equals + 1))
+            fprintf(stderr, "%s: expected %s (%s)\n", assignment, r->words, r->help);
+        return is_word(r, equals + 1);
     }
     char *end;
     long value = strtol(equals + 1, &end, 10);
@@ -104,6 +125,16 @@ static int check_number_cb(cfg_t *cfg, cfg_opt_t *opt)
     if (!in_range(r, value))
         cfg_error(cfg, "%s: %ld is out of range, expected %ld to %ld (%s)", r->name, value, r->min, r->max,
                   r->help);
+    return 0;
+}
+
+/* The same for text. */
+static int check_text_cb(cfg_t *cfg, cfg_opt_t *opt)
+{
+    const struct option_row *r = find_row(opt->name, strlen(opt->name));
+    const char *text = cfg_opt_getnstr(opt, 0);
+    if (!is_word(r, text))
+        cfg_error(cfg, "%s: \"%s\": expected %s (%s)", r->name, text, r->words, r->help);
     return 0;
 }
 
@@ -168,8 +199,7 @@ static cfg_t *new_parser(void)
     cfg_t *cfg = cfg_init(options, CFGF_NONE);
     cfg_set_error_function(cfg, error_cb);
     for (size_t i = 0; i < ROWS; i++)
-        if (!rows[i].is_string)
-            cfg_set_validate_func(cfg, rows[i].name, check_number_cb);
+        cfg_set_validate_func(cfg, rows[i].name, rows[i].is_string ? check_text_cb : check_number_cb);
     cfg_set_validate_func(cfg, "figure", check_figure_cb);
     return cfg;
 }
@@ -261,7 +291,9 @@ void scenario_free(struct scenario *s)
 void scenario_list_options(void)
 {
     for (size_t i = 0; i < ROWS; i++) {
-        if (rows[i].is_string)
+        if (rows[i].words)
+            printf("%-17s \"%s\" (%s)\n", rows[i].name, rows[i].text, rows[i].words);
+        else if (rows[i].is_string)
             printf("%-17s \"%s\"\n", rows[i].name, rows[i].text);
         else
             printf("%-17s %ld (%ld to %ld)\n", rows[i].name, rows[i].value, rows[i].min, rows[i].max);

@@ -23,9 +23,11 @@ struct scenario {
     char *name; /* of the file, without folder and suffix */
 #define OPTION_INT(name, value, min, max, help) long name;
 #define OPTION_STR(name, value, help)           char *name;
+#define OPTION_WORD(name, value, words, help)   char *name;
 #include "gateway/tools/bench/scenario.def"
 #undef OPTION_INT
 #undef OPTION_STR
+#undef OPTION_WORD
     struct scenario_figure *figure;
     size_t figures;
 };
@@ -37,6 +39,9 @@ struct scenario {
  */
 struct scenario *scenario_load(const char *name_or_path);
 void scenario_free(struct scenario *s);
+
+/* Whether sessions outlive their connections. */
+bool scenario_is_persistent(const struct scenario *s);
 
 /* Sets one option from the command line, as in a file ("connections=500"). False and a message on stderr. */
 bool scenario_set(struct scenario *s, const char *assignment);

@@ -17,7 +17,9 @@
 #include "gateway/tools/bench/run.h"
 #include "gateway/tools/bench/wire.h"
 
-#define REST_MS 50 /* for the server to finish what the clients do not see */
+#define REST_MS      50 /* for the server to finish what the clients do not see */
+#define REST_STEP_MS 20
+#define REST_CPU_US  400 /* in so long: it is at rest */
 
 void run_draw(struct run *r)
 {
@@ -122,29 +124,63 @@ bool run_open(struct run *r, bool with_figures)
     return true;
 }
 
-bool run_open_publisher(struct run *r)
+struct publisher *run_new_publisher(struct run *r, unsigned number)
 {
     char id[64];
-    snprintf(id, sizeof id, "holdfast-bench-publisher-%d", (int)getpid());
-    r->publisher =
+    snprintf(id, sizeof id, "holdfast-bench-publisher-%d-%u", (int)getpid(), number);
+    struct publisher *p =
         publisher_new(&r->target->address, r->target->tls_client, (uint8_t)r->scenario->version, id);
+    if (p)
+        publisher_set_qos(p, r->qos);
+    return p;
+}
+
+bool run_open_publisher(struct run *r)
+{
+    r->publisher = run_new_publisher(r, 0);
     return r->publisher;
 }
 
-/* One broadcast from publish to the last delivery, and a rest. */
+void run_rest(struct run *r)
+{
+    uint64_t end = wire_now_ns() + (uint64_t)r->scenario->deadline_ms * 1000000u;
+    double before, now = run_server_cpu_us(r);
+    do {
+        before = now;
+        if (!sleep_ms(REST_STEP_MS))
+            return;
+        now = run_server_cpu_us(r);
+    } while (now - before > REST_CPU_US && wire_now_ns() < end);
+}
+
+/* Waits for the answer to what was published; says when there is none. */
+static bool await_publisher(struct run *r)
+{
+    if (publisher_await(r->publisher, 0))
+        return true;
+    fprintf(stderr, "%s: a message was not acknowledged to its publisher\n", r->target->name);
+    return false;
+}
+
+/* One broadcast from publish to the last delivery and acknowledgement, and a rest. */
 static bool one_broadcast(struct run *r, long payload, struct broadcast_figures *f, double *cpu,
                           double *bench_cpu)
 {
     struct cpu before = cpu_now(r);
-    uint64_t wanted = fleet_expect(r->fleet, 1);
+    uint8_t qos = publisher_qos(r->publisher);
+    uint64_t wanted = fleet_expect(r->fleet, 1, qos);
     if (!publisher_send(r->publisher, r->scenario->topic, (size_t)payload, 0, r->next_seq++)) {
         fprintf(stderr, "%s: the publisher's connection is gone\n", r->target->name);
         return false;
     }
+    if (!await_publisher(r))
+        return false;
     if (!fleet_await(r->fleet, (uint64_t)r->scenario->deadline_ms))
         f->late_broadcasts++;
     f->wanted += wanted;
     sleep_ms((uint64_t)r->scenario->gap_ms);
+    if (qos) /* the server has acknowledgements to read */
+        run_rest(r);
     struct cpu used = cpu_since(r, before, (double)(wanted ? wanted : 1));
     *cpu = used.server_us;
     *bench_cpu = used.bench_us;
@@ -168,6 +204,7 @@ bool run_broadcasts(struct run *r, long count, long payload, struct broadcast_fi
     }
     fleet_counters(r->fleet, &after);
     f->received = after.deliveries - before.deliveries;
+    f->acknowledged = after.acknowledged - before.acknowledged;
     f->cpu_us = median_of(cpu, (size_t)count);
     f->bench_cpu_us = median_of(bench_cpu, (size_t)count);
     free(cpu);

@@ -23,7 +23,6 @@
 #include "gateway/tools/bench/interrupt.h"
 #include "gateway/tools/bench/publisher.h"
 
-#define START_MS      15000
 #define STOP_MS       10000
 #define SUBSTITUTIONS 7
 
@@ -45,7 +44,7 @@ static int free_port(void)
 struct substitution {
     struct {
         const char *word;
-        char value[128];
+        char value[TARGET_DIR + 32];
     } word[SUBSTITUTIONS];
     const char *dir;
     unsigned files;
@@ -57,7 +56,7 @@ static char *substitute(const char *text, struct substitution *s);
  * `out`. */
 static void copy_file(const char *path, FILE *out, struct substitution *s)
 {
-    char name[160], *text = NULL;
+    char name[TARGET_DIR + 32], *text = NULL;
     size_t len = 0;
     snprintf(name, sizeof name, "%s/file%u.conf", s->dir, s->files++);
     FILE *in = fopen(path, "re");
@@ -125,7 +124,7 @@ static void exec_floor(const struct target *t, const struct substitution *s)
 /* In the child: becomes the command. */
 static _Noreturn void exec_command(const struct target *t, const char *command, const struct substitution *s)
 {
-    char log[96];
+    char log[TARGET_DIR + 32];
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     snprintf(log, sizeof log, "%s/output", t->dir);
@@ -149,7 +148,7 @@ static _Noreturn void exec_command(const struct target *t, const char *command, 
 /* Shows what the command said. */
 static void show_output(const struct target *t)
 {
-    char path[96], line[512];
+    char path[TARGET_DIR + 32], line[512];
     snprintf(path, sizeof path, "%s/output", t->dir);
     FILE *f = fopen(path, "re");
     while (f && fgets(line, sizeof line, f))
@@ -159,9 +158,9 @@ static void show_output(const struct target *t)
 }
 
 /* Waits until the server answers CONNECT. */
-static bool wait_until_up(struct target *t, unsigned version)
+static bool wait_until_up(struct target *t, unsigned version, unsigned seconds)
 {
-    for (unsigned waited = 0; waited < START_MS; waited += 50) {
+    for (unsigned waited = 0; waited < seconds * 1000; waited += 50) {
         int status;
         if (t->kind != TARGET_RUNNING && waitpid(t->pid, &status, WNOHANG) == t->pid) {
             fprintf(stderr, "%s ended at once:\n", t->name);
@@ -222,16 +221,25 @@ static char *complete_command(const struct target *t, struct substitution *s)
     return replacing;
 }
 
+/* Makes the folder. */
+static bool make_dir(struct target *t)
+{
+    const char *in = getenv("TMPDIR");
+    int n = snprintf(t->dir, sizeof t->dir, "%s/holdfast-bench.XXXXXX", in && in[0] ? in : "/tmp");
+    if (n < (int)sizeof t->dir && mkdtemp(t->dir))
+        return true;
+    fprintf(stderr, "%s: %s\n", t->dir, strerror(n < (int)sizeof t->dir ? errno : ENAMETOOLONG));
+    t->dir[0] = 0;
+    return false;
+}
+
 /* Makes the folder, fills in the command and forks. */
 static bool start_command(struct target *t, unsigned long connections)
 {
     struct substitution s;
     int port = free_port();
-    snprintf(t->dir, sizeof t->dir, "/tmp/holdfast-bench.XXXXXX");
-    if (!mkdtemp(t->dir)) {
-        perror(t->dir);
+    if (!make_dir(t))
         return false;
-    }
     if (!fill_in(t, connections, port, &s))
         return false;
     char *command = complete_command(t, &s);
@@ -253,10 +261,10 @@ static bool make_client(struct target *t)
     return !t->tls.on || t->tls_client;
 }
 
-bool target_start(struct target *t, unsigned version, unsigned long connections)
+bool target_start(struct target *t, unsigned version, unsigned long connections, unsigned seconds)
 {
     if (!make_client(t) || (t->kind != TARGET_RUNNING && !start_command(t, connections)) ||
-        !wait_until_up(t, version)) {
+        !wait_until_up(t, version, seconds)) {
         target_stop(t);
         return false;
     }

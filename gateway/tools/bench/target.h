@@ -11,6 +11,8 @@
 #include "gateway/tools/bench/proctree.h"
 #include "gateway/tools/bench/tls_client.h"
 
+#define TARGET_DIR 192
+
 enum target_kind { TARGET_FLOOR, TARGET_RUNNING, TARGET_COMMAND };
 
 struct target {
@@ -23,7 +25,7 @@ struct target {
     const char *certificate, *key; /* PEM files for what is started; NULL: one is made. Not freed */
     struct sockaddr_in address;
     pid_t pid;                     /* TARGET_RUNNING: given, 0 when not; else of what we started */
-    char dir[64];                  /* made for the command, removed with it */
+    char dir[TARGET_DIR];          /* made for the command, removed with it; "": none */
     struct proctree *tree;         /* NULL: nothing to watch */
     struct tls_client *tls_client; /* between start and stop; NULL: plaintext */
 };
@@ -44,9 +46,9 @@ void target_free(struct target *t);
 /* Whether `floor` is the TLS floor that t is to be compared with: the same version and kind of key. */
 bool target_is_tls_floor_of(const struct target *floor, const struct target *t);
 
-/* Starts a command, for so many connections, and waits until it answers CONNECT; checks that a running one
- * does. False: said why. */
-bool target_start(struct target *t, unsigned version, unsigned long connections);
+/* Starts a command, for so many connections, and waits up to `seconds` until it answers CONNECT; checks that
+ * a running one does. The folder for a command is made in TMPDIR, else in /tmp. False: said why. */
+bool target_start(struct target *t, unsigned version, unsigned long connections, unsigned seconds);
 /* Ends what was started. Its CPU and memory can be asked for until then. */
 void target_stop(struct target *t);
 

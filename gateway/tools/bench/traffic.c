@@ -160,7 +160,7 @@ static bool wait_until(struct traffic *t, uint64_t moment, uint64_t *draw)
             *draw = now + 200000000u;
         }
         if (now >= moment)
-            return !interrupted();
+            return publisher_hear(t->run->publisher) && !interrupted();
         uint64_t until = moment < *draw ? moment : *draw;
         if (!sleep_ns(until > now ? until - now : 0))
             return false;

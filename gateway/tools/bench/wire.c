@@ -31,22 +31,25 @@ static size_t encode(const struct mqtt_packet *p, uint8_t version, char *out, si
     return n;
 }
 
-/* CONNECT with a clean session, without a will or a user. */
-size_t wire_connect(char *out, size_t cap, uint8_t version, const char *client_id, uint16_t keepalive_s)
+/* CONNECT without a will or a user. */
+size_t wire_connect(char *out, size_t cap, uint8_t version, const struct wire_connect *c)
 {
     struct mqtt_packet p = {.type = MQTT_CONNECT};
     p.u.connect.level = version;
-    p.u.connect.clean_start = true;
-    p.u.connect.keepalive_s = keepalive_s;
-    p.u.connect.client_id = bytes_of(client_id);
+    p.u.connect.clean_start = !c->persistent;
+    p.u.connect.keepalive_s = c->keepalive_s;
+    p.u.connect.client_id = bytes_of(c->client_id);
+    if (c->persistent)
+        mqtt_props_set_num(&p.u.connect.props, MQTT_P_SESSION_EXPIRY, WIRE_SESSION_EXPIRY_S);
     return encode(&p, version, out, cap);
 }
 
-/* SUBSCRIBE to one topic at QoS 0. */
-size_t wire_subscribe(char *out, size_t cap, uint8_t version, uint16_t packet_id, const char *topic)
+/* SUBSCRIBE to one topic. */
+size_t wire_subscribe(char *out, size_t cap, uint8_t version, uint16_t packet_id, const char *topic,
+                      uint8_t qos)
 {
     char entry[WIRE_MAX_SMALL];
-    size_t n = mqtt_put_filter(entry, sizeof entry, bytes_of(topic), true, 0);
+    size_t n = mqtt_put_filter(entry, sizeof entry, bytes_of(topic), true, qos);
     CHECK(n <= sizeof entry);
     struct mqtt_packet p = {.type = MQTT_SUBSCRIBE};
     p.u.subscribe.packet_id = packet_id;
@@ -69,9 +72,23 @@ size_t wire_disconnect(char *out, size_t cap, uint8_t version)
     return encode(&p, version, out, cap);
 }
 
+void wire_put_id(char *at, uint16_t packet_id)
+{
+    at[0] = (char)(packet_id >> 8);
+    at[1] = (char)packet_id;
+}
+
+/* Fixed header and packet identifier; PUBREL has 2 in its flags (section 3.6.1). */
+void wire_ack(char *out, uint8_t type, uint16_t packet_id)
+{
+    out[0] = (char)(type << 4 | (type == MQTT_PUBREL ? 2 : 0));
+    out[1] = 2;
+    wire_put_id(out + 2, packet_id);
+}
+
 /* PUBLISH with a stamped payload; the rest of the payload is letters. */
-size_t wire_publish(char *out, size_t cap, uint8_t version, const char *topic, size_t payload_len,
-                    const struct wire_stamp *stamp, size_t *stamp_at)
+size_t wire_publish(char *out, size_t cap, uint8_t version, const char *topic, uint8_t qos,
+                    size_t payload_len, const struct wire_stamp *stamp, struct wire_places *at)
 {
     CHECK(payload_len >= sizeof *stamp);
     char *payload = xmalloc(payload_len);
@@ -80,40 +97,56 @@ size_t wire_publish(char *out, size_t cap, uint8_t version, const char *topic, s
     memcpy(payload, stamp, sizeof *stamp);
     struct mqtt_packet p = {.type = MQTT_PUBLISH};
     p.u.publish.topic = bytes_of(topic);
+    p.u.publish.qos = qos;
+    p.u.publish.packet_id = qos > 0;
     p.u.publish.payload = (struct mqtt_bytes){payload, (uint32_t)payload_len};
     size_t n = encode(&p, version, out, cap);
     free(payload);
-    *stamp_at = n - payload_len;
+    at->stamp = n - payload_len;
+    at->packet_id = qos ? at->stamp - 2 - (version == MQTT_V5) : 0; /* behind it: no properties */
     return n;
 }
 
-/* Fixed header, topic, in version 5 a property length of 0, payload. */
-size_t wire_plain_publish(const char *buf, size_t len, uint8_t version, const char **payload,
-                          uint32_t *payload_len)
+/* The remaining length (section 2.1.4) behind the first byte; `*at` is the byte behind it. */
+static bool remaining_length(const unsigned char *b, size_t len, size_t *at, size_t *remaining)
+{
+    *at = 1;
+    *remaining = 0;
+    for (unsigned shift = 0; *at < len && shift <= 21; shift += 7) {
+        *remaining |= (size_t)(b[*at] & 0x7f) << shift;
+        if (!(b[(*at)++] & 0x80))
+            return true;
+    }
+    return false;
+}
+
+/* Fixed header, topic, packet identifier, in version 5 a property length of 0, payload. */
+size_t wire_plain_publish(const char *buf, size_t len, uint8_t version, struct wire_delivery *d)
 {
     const unsigned char *b = (const unsigned char *)buf;
-    if (len < 5 || b[0] != 0x30)
+    size_t at, remaining;
+    if (len < 5 || (b[0] & ~6) != 0x30 || b[0] == 0x36 || !remaining_length(b, len, &at, &remaining))
         return 0;
-    size_t at = 1, remaining = 0;
-    for (unsigned shift = 0;; shift += 7) {
-        if (at >= len || shift > 21)
-            return 0;
-        remaining |= (size_t)(b[at] & 0x7f) << shift;
-        if (!(b[at++] & 0x80))
-            break;
-    }
     size_t total = at + remaining;
     if (total > len || remaining < 2)
         return 0;
     at += 2 + ((size_t)b[at] << 8 | b[at + 1]);
+    d->qos = b[0] >> 1 & 3;
+    d->packet_id = 0;
+    if (d->qos) {
+        if (at + 2 > total)
+            return 0;
+        d->packet_id = (uint16_t)(b[at] << 8 | b[at + 1]);
+        at += 2;
+    }
     if (version == MQTT_V5) {
         if (at >= total || b[at] != 0)
             return 0;
         at++;
     }
-    if (at > total)
+    if (at > total || (d->qos && !d->packet_id))
         return 0;
-    *payload = buf + at;
-    *payload_len = (uint32_t)(total - at);
+    d->payload = buf + at;
+    d->len = (uint32_t)(total - at);
     return total;
 }

@@ -1,0 +1,612 @@
+/*
+ * What a session reads for itself, in the loop's turns between everything else: retained messages that match
+ * a new subscription, and the log when the session was away or could not take more.
+ *
+ * Sessions with something to read and room for it stand in a queue; each turn gives every one of them a small
+ * batch until the time is up. One that waits for acknowledgements leaves the queue, and comes back with them;
+ * one that waits for its socket, or for the disk, comes back a little later. A session that has read all
+ * there is lives on what is fanned out.
+ *
+ * Reads what is committed and nothing else, so that what it finds up to a number is all there ever will be.
+ */
+#include "gateway/session/catch_up.h"
+
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/base/check.h"
+#include "gateway/base/clock.h"
+#include "gateway/base/counters.h"
+#include "gateway/base/log.h"
+#include "gateway/base/xmalloc.h"
+#include "gateway/engine/engine.h"
+#include "gateway/session/publish.h"
+#include "gateway/session/sys_topics.h"
+#include "proto/mqtt_topic.h"
+
+#define BATCH           32    /* messages of one session before the next has its turn */
+#define TURN_US         2000  /* of the loop */
+#define STALLED_US      50000 /* for how long one waits for its socket */
+#define STALLED_LOOK_US 50    /* per session that waits: when there are many it is longer */
+#define TOPIC_MAX       65535
+
+LOG_EVENT_ONCE_A_SECOND(log_unreadable, "log_unreadable", LOG_LEVEL_ERROR);
+
+struct filter {
+    char *text;
+    uint16_t len;
+    uint64_t after; /* messages after this number belong to it */
+};
+
+/* A subscription whose retained messages are being sent. */
+struct retained {
+    struct retained *next;
+    sub_options options;
+    bool again;           /* only those that the client was sent before and has not acknowledged */
+    char *filter, *after; /* after: the last topic that was looked at */
+    size_t len, after_len;
+    unsigned sys_at; /* of the gateway's own topics: where to go on */
+};
+
+struct catch_up {
+    struct filter *filters;
+    size_t count, room;
+    bool has_filters;
+    const struct engine_ops *engine;
+    struct engine_scan *scan;
+    struct retained *retained, **last_retained;
+};
+
+/* What became of a batch. */
+enum outcome { OUTCOME_GO_ON, OUTCOME_STALLED, OUTCOME_WAIT };
+
+/* ---- the parts of it ---- */
+
+static void drop_scan(struct catch_up *c)
+{
+    if (c->scan)
+        c->engine->scan_free(c->scan);
+    c->scan = NULL;
+}
+
+static void free_retained(struct retained *r)
+{
+    free(r->filter);
+    free(r->after);
+    free(r);
+}
+
+static void drop_retained(struct catch_up *c)
+{
+    struct retained *r = c->retained;
+    c->retained = r->next;
+    if (!c->retained)
+        c->last_retained = &c->retained;
+    free_retained(r);
+}
+
+/* Nothing more is to be sent for this filter ([MQTT-3.10.4-2]), but what was begun. */
+static void forget_retained(struct catch_up *c, const char *filter, size_t len)
+{
+    struct retained **at = &c->retained;
+    while (*at) {
+        struct retained *r = *at;
+        if (r->again || r->len != len || memcmp(r->filter, filter, len) != 0) {
+            at = &r->next;
+            continue;
+        }
+        *at = r->next;
+        free_retained(r);
+    }
+    c->last_retained = at;
+}
+
+void catch_up_free(struct catch_up *c)
+{
+    if (!c)
+        return;
+    drop_scan(c);
+    while (c->retained)
+        drop_retained(c);
+    for (size_t i = 0; i < c->count; i++)
+        free(c->filters[i].text);
+    free(c->filters);
+    free(c);
+}
+
+static struct catch_up *need(struct sessions *s, struct window *w)
+{
+    if (!w->catch_up) {
+        w->catch_up = xcalloc(1, sizeof *w->catch_up);
+        w->catch_up->engine = s->settings.engine;
+        w->catch_up->last_retained = &w->catch_up->retained;
+    }
+    return w->catch_up;
+}
+
+static char *copy_of(const char *text, size_t len)
+{
+    char *copy = xmalloc(len + 1);
+    memcpy(copy, text, len);
+    return copy;
+}
+
+static struct filter *find_filter(const struct catch_up *c, const char *text, size_t len)
+{
+    for (size_t i = 0; i < c->count; i++)
+        if (c->filters[i].len == len && memcmp(c->filters[i].text, text, len) == 0)
+            return &c->filters[i];
+    return NULL;
+}
+
+static void add_filter(struct catch_up *c, const char *text, size_t len, uint64_t after)
+{
+    if (c->count == c->room) {
+        c->room = c->room ? c->room * 2 : 4;
+        c->filters = xrealloc(c->filters, c->room * sizeof *c->filters);
+    }
+    c->filters[c->count++] =
+        (struct filter){.text = copy_of(text, len), .len = (uint16_t)len, .after = after};
+}
+
+/* The channels that a session hears without having subscribed. */
+static void add_implicit(struct sessions *s, struct catch_up *c, uint32_t id)
+{
+    const char *prefix = s->config->clients_prefix, *everybody = s->config->broadcast_topic;
+    size_t prefix_len = strlen(prefix), len;
+    const char *client_id = sessions_client_id(s, id, &len);
+    if (!s->config->implicit_qos)
+        return;
+    if (*everybody)
+        add_filter(c, everybody, strlen(everybody), 0);
+    if (!prefix_len || prefix_len + len > TOPIC_MAX)
+        return;
+    char *own = xmalloc(prefix_len + len);
+    memcpy(own, prefix, prefix_len);
+    memcpy(own + prefix_len, client_id, len);
+    if (mqtt_topic_name_valid(own, prefix_len + len))
+        add_filter(c, own, prefix_len + len, 0);
+    free(own);
+}
+
+static bool add_subscription(void *ctx, const char *filter, size_t len, sub_options options)
+{
+    if (options & SUB_QOS && !mqtt_topic_is_shared(filter, len))
+        add_filter(ctx, filter, len, 0);
+    return true;
+}
+
+/* The filters of the session as they are now, unless they are known. */
+static void need_filters(struct sessions *s, struct catch_up *c, uint32_t id)
+{
+    if (c->has_filters)
+        return;
+    c->has_filters = true;
+    add_implicit(s, c, id);
+    topic_tree_each(s->tree, session_at(s, id)->subs, add_subscription, c);
+}
+
+void catch_up_restore(struct sessions *s, struct session *ses, const struct engine_session_view *v)
+{
+    struct catch_up *c = need(s, window_of(s, ses));
+    c->has_filters = true;
+    add_implicit(s, c, session_of(s, ses));
+    for (size_t i = 0; i < v->subscription_count; i++) {
+        const struct engine_subscription *sub = &v->subscriptions[i];
+        if (sub->options & SUB_QOS && !mqtt_topic_is_shared(sub->filter, sub->len))
+            add_filter(c, sub->filter, sub->len, sub->since);
+    }
+}
+
+void catch_up_subscribed(struct sessions *s, struct session *ses, const char *filter, size_t len,
+                         uint64_t since)
+{
+    struct window *w = window_of(s, ses);
+    if (!w || !(w->flags & WINDOW_BEHIND))
+        return;
+    struct catch_up *c = need(s, w);
+    need_filters(s, c, w->session);
+    if (!find_filter(c, filter, len) && !mqtt_topic_is_shared(filter, len))
+        add_filter(c, filter, len, since);
+    drop_scan(c);
+}
+
+void catch_up_unsubscribed(struct sessions *s, struct session *ses, const char *filter, size_t len)
+{
+    struct window *w = window_of(s, ses);
+    if (!w || !w->catch_up)
+        return;
+    forget_retained(w->catch_up, filter, len);
+    catch_up_later(s, w->session); /* there may be nothing left to do */
+    struct filter *f = find_filter(w->catch_up, filter, len);
+    if (!f)
+        return;
+    free(f->text);
+    *f = w->catch_up->filters[--w->catch_up->count];
+    drop_scan(w->catch_up);
+}
+
+/* Notes a filter whose retained messages are to be sent. False: no room. */
+static bool add_retained(struct sessions *s, uint32_t id, const char *filter, size_t len, sub_options options,
+                         bool again)
+{
+    struct window *w = window_need(s, id);
+    if (!w)
+        return false;
+    struct catch_up *c = need(s, w);
+    struct retained *r = xcalloc(1, sizeof *r);
+    r->filter = copy_of(filter, len);
+    r->len = len;
+    r->options = options;
+    r->again = again;
+    *c->last_retained = r;
+    c->last_retained = &r->next;
+    return true;
+}
+
+bool catch_up_retained(struct sessions *s, uint32_t id, const char *filter, size_t len, sub_options options)
+{
+    return add_retained(s, id, filter, len, options, false);
+}
+
+/* A session whose subscriptions are gone through. */
+struct going_through {
+    struct sessions *s;
+    uint32_t id;
+};
+
+static bool add_again(void *ctx, const char *filter, size_t len, sub_options options)
+{
+    const struct going_through *g = ctx;
+    return mqtt_topic_is_shared(filter, len) || add_retained(g->s, g->id, filter, len, options, true);
+}
+
+void catch_up_retained_again(struct sessions *s, uint32_t id)
+{
+    const struct session *ses = session_at(s, id);
+    const struct window *w = window_of(s, ses);
+    struct going_through g = {.s = s, .id = id};
+    if (!w || !window_find_aside(s, w, 0))
+        return;
+    topic_tree_each(s->tree, ses->subs, add_again, &g);
+    if (!w->catch_up || !w->catch_up->retained) /* it has unsubscribed */
+        window_give_up(s, session_at(s, id), true, UINT64_MAX);
+}
+
+/* ---- reading ---- */
+
+/* A batch being given to a session. */
+struct batch {
+    struct sessions *s;
+    uint32_t id;
+    const struct retained *retained; /* NULL: it comes from the log */
+    bool declined;
+};
+
+/* Whether the session hears the topic without having subscribed. */
+static bool is_implicit(const struct sessions *s, uint32_t id, const struct message_parts *m)
+{
+    const char *prefix = s->config->clients_prefix, *everybody = s->config->broadcast_topic;
+    size_t prefix_len = strlen(prefix), len;
+    const char *client_id = sessions_client_id(s, id, &len);
+    if (*everybody && m->topic_len == strlen(everybody) && memcmp(m->topic, everybody, m->topic_len) == 0)
+        return true;
+    return prefix_len && m->topic_len == prefix_len + len && memcmp(m->topic, prefix, prefix_len) == 0 &&
+           memcmp(m->topic + prefix_len, client_id, len) == 0;
+}
+
+/* What the session's subscriptions to this message come to. */
+static void merge(const struct sessions *s, uint32_t id, const struct message_parts *m, struct merged *out)
+{
+    sub_options options[MERGED_MAX];
+    size_t n = topic_tree_session_match(s->tree, session_at(s, id)->subs, m->topic, m->topic_len, options,
+                                        MERGED_MAX);
+    if (!n && is_implicit(s, id, m))
+        options[n++] = s->config->implicit_qos;
+    publish_merge(out, options, n < MERGED_MAX ? n : MERGED_MAX, m->qos, publish_is_own(s, id, m->origin));
+}
+
+/* One message out of the log. False: there is no room for it now. */
+static bool give_logged(void *ctx, const struct message_parts *m, uint64_t time_ms)
+{
+    (void)time_ms;
+    struct batch *b = ctx;
+    struct sessions *s = b->s;
+    struct session *ses = session_at(s, b->id);
+    struct inflight *entry = window_find_seq(s, window_of(s, ses), m->seq);
+    bool again = entry && entry->flags & INFLIGHT_AGAIN && entry->state == ENGINE_SENT;
+    if (entry && !again)
+        return true;
+    struct merged how;
+    merge(s, b->id, m, &how);
+    bool retain = m->retain && how.retain_as_published;
+    enum publish_result sent = PUBLISH_SKIPPED;
+    if (how.qos)
+        sent = publish_to(s, b->id, m, &how, retain, entry, 0);
+    /* An earlier one that is gone from the log, or from what it subscribes to, may hold the packet
+     * identifier. */
+    if (sent == PUBLISH_NO_ROOM && window_give_up(s, ses, false, m->seq))
+        sent = publish_to(s, b->id, m, &how, retain, entry, 0);
+    if (sent == PUBLISH_SENT)
+        counter_add(COUNTER_DELIVERIES_FROM_LOG, 1);
+    else if (sent == PUBLISH_SKIPPED && entry)
+        window_done(s, ses, entry);
+    b->declined = sent == PUBLISH_NO_ROOM || net_conn(s->net, ses->conn)->state == CONN_DOOMED;
+    return !b->declined;
+}
+
+/* One retained message. It comes once more, live, if the fan-out has not had it yet; then it is left to that.
+ */
+static bool give_retained(void *ctx, const struct message_parts *m, uint64_t time_ms)
+{
+    (void)time_ms;
+    struct batch *b = ctx;
+    struct sessions *s = b->s;
+    struct session *ses = session_at(s, b->id);
+    struct inflight *again = b->retained->again ? window_find_aside(s, window_of(s, ses), m->seq) : NULL;
+    struct merged how;
+    publish_merge(&how, &b->retained->options, 1, m->qos, publish_is_own(s, b->id, m->origin));
+    if (!how.count) /* [MQTT-3.8.3-3] */
+        return true;
+    if (b->retained->again ? !again || !how.qos : m->qos && s->fanout && m->seq > fanout_head(s->fanout))
+        return true;
+    if (!how.qos && net_pending(s->net, ses->conn)) {
+        b->declined = true;
+        return false;
+    }
+    enum publish_result sent = publish_to(s, b->id, m, &how, true, again, INFLIGHT_ASIDE);
+    if (sent == PUBLISH_SKIPPED && again)
+        window_done(s, ses, again);
+    if (sent == PUBLISH_SENT)
+        counter_add(COUNTER_RETAINED_DELIVERIES, 1);
+    b->declined = sent == PUBLISH_NO_ROOM || net_conn(s->net, ses->conn)->state == CONN_DOOMED;
+    return !b->declined;
+}
+
+/* Why a batch ended early. */
+static enum outcome why_declined(const struct sessions *s, uint32_t id)
+{
+    const struct session *ses = session_at(s, id);
+    return net_pending(s->net, ses->conn) ? OUTCOME_STALLED : OUTCOME_WAIT;
+}
+
+/* Its retained messages are sent, all of them. */
+static enum outcome end_retained(struct sessions *s, uint32_t id, struct catch_up *c)
+{
+    drop_retained(c);
+    if (!c->retained)
+        window_give_up(s, session_at(s, id), true, UINT64_MAX);
+    return OUTCOME_GO_ON;
+}
+
+/* The gateway's own topics are held in memory. */
+static enum outcome read_sys_topics(struct sessions *s, uint32_t id, struct catch_up *c)
+{
+    struct retained *r = c->retained;
+    struct batch b = {.s = s, .id = id, .retained = r};
+    const struct message *m;
+    for (; (m = sys_topics_next(s, &r->sys_at, r->filter, r->len)); r->sys_at++) {
+        struct message_parts parts = message_parts_of(m);
+        if (!give_retained(&b, &parts, 0))
+            return why_declined(s, id);
+    }
+    return end_retained(s, id, c);
+}
+
+static enum outcome read_retained(struct sessions *s, uint32_t id, struct catch_up *c)
+{
+    struct retained *r = c->retained;
+    struct batch b = {.s = s, .id = id, .retained = r};
+    size_t last_len = 0;
+    if (sys_topics_concern(r->filter, r->len))
+        return read_sys_topics(s, id, c);
+    bool more =
+        s->settings.engine->retained_walk(s->reader, r->filter, r->len, mqtt_topic_matches, r->after,
+                                          r->after_len, BATCH, give_retained, &b, s->last_topic, &last_len);
+    if (!more)
+        return end_retained(s, id, c);
+    if (last_len) {
+        free(r->after);
+        r->after = copy_of(s->last_topic, last_len);
+        r->after_len = last_len;
+    }
+    return b.declined ? why_declined(s, id) : OUTCOME_GO_ON;
+}
+
+/* The scan of the log, begun if there is none. */
+static struct engine_scan *need_scan(struct sessions *s, struct window *w)
+{
+    struct catch_up *c = need(s, w);
+    if (c->scan)
+        return c->scan;
+    need_filters(s, c, w->session);
+    struct engine_filter *filters = xcalloc(c->count + 1, sizeof *filters);
+    for (size_t i = 0; i < c->count; i++)
+        filters[i] = (struct engine_filter){
+            .text = c->filters[i].text, .len = c->filters[i].len, .after = c->filters[i].after};
+    c->scan = c->engine->scan_new(s->reader, filters, c->count, w->read, mqtt_topic_matches);
+    free(filters);
+    return c->scan;
+}
+
+static enum outcome read_log(struct sessions *s, uint32_t id)
+{
+    struct session *ses = session_at(s, id);
+    struct window *w = window_of(s, ses);
+    struct batch b = {.s = s, .id = id};
+    struct engine_scan *scan = need_scan(s, w);
+    enum engine_scan_result r = s->settings.engine->scan_next(scan, BATCH, give_logged, &b);
+    uint64_t position = s->settings.engine->scan_position(scan);
+    if (position > w->read) {
+        w->read = position;
+        w->flags |= WINDOW_DIRTY;
+    }
+    if (b.declined)
+        return why_declined(s, id);
+    if (r == ENGINE_SCAN_MORE)
+        return OUTCOME_GO_ON;
+    if (r == ENGINE_SCAN_ERROR) {
+        size_t len;
+        const char *client_id = sessions_client_id(s, id, &len);
+        LOG(log_unreadable, LOG_BYTES("client", client_id, len));
+        drop_scan(w->catch_up);
+        return OUTCOME_STALLED;
+    }
+    if (position < fanout_head(s->fanout)) /* told of, and not written yet: log { sync } is not always */
+        return OUTCOME_STALLED;
+    window_catch_up_done(s, ses, w, position);
+    if (!w->catch_up->retained) {
+        catch_up_free(w->catch_up);
+        w->catch_up = NULL;
+    } else {
+        drop_scan(w->catch_up);
+    }
+    return OUTCOME_GO_ON;
+}
+
+/* Gives one session its batch. */
+static enum outcome look_after(struct sessions *s, uint32_t id)
+{
+    struct session *ses = session_at(s, id);
+    const struct conn *c = net_conn(s->net, ses->conn);
+    struct window *w = window_of(s, ses);
+    if (c->state == CONN_DOOMED || !c->protocol || !s->reader)
+        return OUTCOME_WAIT;
+    if (w->catch_up && w->catch_up->retained)
+        return read_retained(s, id, w->catch_up);
+    if (w->catch_up && !(w->flags & WINDOW_BEHIND)) {
+        catch_up_free(w->catch_up);
+        w->catch_up = NULL;
+    }
+    if (!(w->flags & WINDOW_BEHIND))
+        return OUTCOME_WAIT;
+    return window_has_room(s, ses, w) ? read_log(s, id) : why_declined(s, id);
+}
+
+/* ---- the queue ---- */
+
+static void schedule(struct event *e, uint64_t us)
+{
+    const struct timeval delay = {(time_t)(us / 1000000), (suseconds_t)(us % 1000000)};
+    if (!evtimer_pending(e, NULL))
+        CHECK(evtimer_add(e, &delay) == 0);
+}
+
+static void ring_push(struct id_ring *r, uint32_t id)
+{
+    if (r->count == r->size) {
+        uint32_t size = r->size ? r->size * 2 : 64;
+        uint32_t *ids = xcalloc(size, sizeof *ids);
+        for (uint32_t i = 0; i < r->count; i++)
+            ids[i] = r->ids[(r->head + i) % r->size];
+        free(r->ids);
+        *r = (struct id_ring){.ids = ids, .count = r->count, .size = size};
+    }
+    r->ids[(r->head + r->count++) % r->size] = id;
+}
+
+/* Takes the first one out. There is one. */
+static uint32_t ring_shift(struct id_ring *r)
+{
+    uint32_t id = r->ids[r->head];
+    r->head = (r->head + 1) % r->size;
+    r->count--;
+    return id;
+}
+
+void catch_up_later(struct sessions *s, uint32_t id)
+{
+    struct window *w = window_of(s, session_at(s, id));
+    if (!(w->flags & WINDOW_QUEUED)) {
+        w->flags = (w->flags & ~(uint32_t)WINDOW_STALLED) | WINDOW_QUEUED;
+        ring_push(&s->queue, id);
+    }
+    schedule(s->queue_event, 0);
+}
+
+void catch_up_if_room(struct sessions *s, uint32_t id)
+{
+    const struct session *ses = session_at(s, id);
+    const struct window *w = window_of(s, ses);
+    bool wants = w && (w->flags & WINDOW_BEHIND || (w->catch_up && w->catch_up->retained));
+    if (wants && window_has_room(s, ses, w))
+        catch_up_later(s, id);
+}
+
+/* The window of a session in one of the rings, out of which it has been taken; NULL: it has ended or gone to
+ * the other one meanwhile, whoever has the id now. */
+static struct window *take_window(const struct sessions *s, uint32_t id, uint32_t flag)
+{
+    struct window *w = pool_is_live(s->pool, id) ? window_of(s, session_at(s, id)) : NULL;
+    if (!w || !(w->flags & flag))
+        return NULL;
+    w->flags &= ~flag;
+    return w;
+}
+
+/* Those that have waited a moment are looked after again. */
+static void stalled_cb(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct sessions *s = CHECK_CAST(arg, struct sessions, SESSIONS_MAGIC);
+    while (s->stalled.count) {
+        uint32_t id = ring_shift(&s->stalled);
+        if (take_window(s, id, WINDOW_STALLED))
+            catch_up_later(s, id);
+    }
+}
+
+/* The session waits a moment; longer when many do, so that looking at them takes a small part of the time. */
+static void stall(struct sessions *s, uint32_t id, struct window *w)
+{
+    uint64_t wait_us = (uint64_t)s->stalled.count * STALLED_LOOK_US;
+    w->flags |= WINDOW_STALLED;
+    ring_push(&s->stalled, id);
+    schedule(s->stalled_event, wait_us > STALLED_US ? wait_us : STALLED_US);
+}
+
+/* A turn: every session in the queue once, while there is time. */
+static void queue_cb(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct sessions *s = CHECK_CAST(arg, struct sessions, SESSIONS_MAGIC);
+    clock_update();
+    uint64_t end_us = clock_us() + TURN_US;
+    for (uint32_t left = s->queue.count; left && clock_us() < end_us; left--) {
+        uint32_t id = ring_shift(&s->queue);
+        struct window *w = take_window(s, id, WINDOW_QUEUED);
+        if (!w)
+            continue;
+        switch (look_after(s, id)) {
+        case OUTCOME_GO_ON:
+            catch_up_later(s, id);
+            break;
+        case OUTCOME_STALLED:
+            stall(s, id, w);
+            break;
+        case OUTCOME_WAIT:
+            window_tidy(s, session_at(s, id));
+            break;
+        }
+    }
+    if (s->queue.count)
+        schedule(s->queue_event, 0);
+}
+
+void catch_up_setup(struct sessions *s, struct event_base *base)
+{
+    s->queue_event = evtimer_new(base, queue_cb, s);
+    s->stalled_event = evtimer_new(base, stalled_cb, s);
+    CHECK(s->queue_event && s->stalled_event);
+    s->last_topic = xmalloc(TOPIC_MAX);
+}
+
+void catch_up_end(struct sessions *s)
+{
+    event_free(s->queue_event);
+    event_free(s->stalled_event);
+    free(s->queue.ids);
+    free(s->stalled.ids);
+    free(s->last_topic);
+}

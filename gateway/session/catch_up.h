@@ -1,0 +1,33 @@
+/*
+ * What a session reads for itself: retained messages of a new subscription, and the log when it is behind.
+ * Inside the session layer only.
+ */
+#ifndef HOLDFAST_SESSION_CATCH_UP_H
+#define HOLDFAST_SESSION_CATCH_UP_H
+
+#include "gateway/session/session_internal.h"
+#include "gateway/session/window.h"
+
+/* Puts the session in the queue of those that are looked after, in the loop's next turns. Needs a window. */
+void catch_up_later(struct sessions *s, uint32_t id);
+/* The same when there is something to read and room for it: after an acknowledgement, say. */
+void catch_up_if_room(struct sessions *s, uint32_t id);
+
+/* The filters with which a resumed session reads the log. */
+void catch_up_restore(struct sessions *s, struct session *ses, const struct engine_session_view *v);
+/* A session that may be behind has subscribed, to messages after `since`, or unsubscribed. */
+void catch_up_subscribed(struct sessions *s, struct session *ses, const char *filter, size_t len,
+                         uint64_t since);
+void catch_up_unsubscribed(struct sessions *s, struct session *ses, const char *filter, size_t len);
+/* Retained messages that match the filter are to be sent, from the next catch_up_if_room() on. False: no
+ * room. */
+bool catch_up_retained(struct sessions *s, uint32_t id, const char *filter, size_t len, sub_options options);
+/* Those that a resumed session was sent before and has not acknowledged are to be sent again. */
+void catch_up_retained_again(struct sessions *s, uint32_t id);
+void catch_up_free(struct catch_up *c);
+
+/* Makes and ends the queue. */
+void catch_up_setup(struct sessions *s, struct event_base *base);
+void catch_up_end(struct sessions *s);
+
+#endif

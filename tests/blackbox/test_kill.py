@@ -1,0 +1,65 @@
+"""Nothing acknowledged is lost: tests/kill/driver.py for a while, with a new seed each time.
+
+HOLDFAST_KILL_SECONDS says for how long (hours if you like), HOLDFAST_KILL_SEED which seed.
+"""
+
+import os
+import pathlib
+import random
+import re
+import sys
+
+import pytest
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "kill"))
+import driver  # noqa: E402
+import tamper  # noqa: E402
+from device import Publisher, Subscriber  # noqa: E402
+
+SECONDS = float(os.environ.get("HOLDFAST_KILL_SECONDS", 90))
+SEED = int(os.environ.get("HOLDFAST_KILL_SEED", random.SystemRandom().getrandbits(32)))
+
+
+@pytest.mark.slow
+def test_nothing_acknowledged_is_lost_whatever_is_killed(folder):
+    print(f"HOLDFAST_KILL_SEED={SEED} HOLDFAST_KILL_SECONDS={SECONDS:g}")
+    report = driver.run(SECONDS, SEED, folder)
+    print(report)
+    assert not report["complaints"], "\n".join(report["complaints"])
+    assert report["acknowledged"] > 20 * SECONDS and sum(report["kills"].values()) > 2 * SECONDS
+
+
+# What is done to a client, and what the driver must say of it and of nobody else.
+FAULTS = {
+    "loses": (tamper.Loses, r"1 acknowledged messages are missing"),
+    "doubles": (tamper.Doubles, r"k/p/two\d: \d+ twice"),
+    "swaps": (tamper.Swaps, r"k/p/two\d: \d+ for the first time after \d+"),
+    "repeats": (tamper.Repeats, r"twice on one connection"),
+    "denies": (tamper.Denies, r"again, without DUP"),
+    "forgets": (tamper.Forgets, r"its session is gone"),
+}
+
+
+def test_the_driver_notices_what_must_not_be(folder):
+    """Each of these things is done to one client, by something between it and the gateway; and nothing to the last one."""
+    clients = []
+
+    def make(world):
+        topics = [(f"k/p/{name}{t}", qos) for qos, name in ((1, "one"), (2, "two")) for t in (0, 1)]
+        world.publishers += [Publisher(world, "publisher", topics, pace=0.01), driver.HttpPublisher(world, "http", 0.05)]
+        world.publishers[1].tamper = tamper.GivesNumbersTwice()
+        for name, (fault, _) in FAULTS.items():
+            clients.append(Subscriber(world, name, "k/p/+", 2, naps=((0.5, 0.5), (0.1, 0.1)) if name == "forgets" else None))
+            clients[-1].tamper = fault()
+        clients.append(Subscriber(world, "honest", "k/+/+", 2))
+        return clients
+
+    report = driver.run(4, 1, folder, workers=1, make=make, is_killing=False, quiet=2)
+    complaints = report["complaints"]
+    assert [c.client_id for c in clients[:-1] if not c.tamper.is_done] == []
+    for name, (_, text) in FAULTS.items():
+        mine = [c for c in complaints if c.startswith(f"{name}: ")]
+        assert mine and all(re.search(text, c) for c in mine), f"{name}: {mine}"
+    assert [c for c in complaints if c.startswith("http: ")] and not [c for c in complaints if c.startswith("honest: ")]
+    others = [c for c in complaints if c.split(":")[0] not in [*FAULTS, "http"]]
+    assert others == ["what is missing: nothing has happened for 2 s"], others

@@ -1,0 +1,75 @@
+"""Mistakes that were made once, each with the smallest test that shows it."""
+
+import contextlib
+import time
+
+import pytest
+
+import mqtt_raw as mqtt
+from conftest import session, wait_for
+from mqtt_raw import CONNACK, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, V311, V5, Client, Closed, Silence
+
+VERSIONS = [V311, V5]
+DEATHS = ["hf-hub", "hf-worker-0"]
+
+
+def everything(client, seconds=0.5):
+    """All packets that come until nothing does for a while."""
+    found = []
+    with contextlib.suppress(Silence, Closed):
+        while True:
+            found.append(client.recv(seconds))
+    return found
+
+
+def fill_log(gateway):
+    """Publishes large messages until one is refused."""
+    def fill():
+        return gateway.http("POST", "/v1/publish", {"topic": "fill", "payload": "x" * 200000, "qos": 1}).status != 200
+    wait_for(fill, "a publish that is refused")
+
+
+# ---- publishes that are refused
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_publish_of_qos_2_that_was_refused_is_not_taken_for_a_duplicate(start, version):
+    """The answers come when the connection has ended: because of the first of them, or since the client has left."""
+    gateway = start(top="log { max_file = 16M  max_size = 0  reserve = 1M }")
+    kept = session() if version == V5 else {"clean": False}
+    fill_log(gateway)
+    client = gateway.client("c", version, **kept)
+    client.send(b"".join(mqtt.publish(version, "t", b"%d" % i * 100000, qos=2, packet_id=i) for i in range(1, 6)) +
+                (mqtt.disconnect() if version == V5 else b""))
+    assert not client.expect_closed()
+    for i in range(1, 6):
+        with gateway.client("c", version, **kept) as again:
+            again.publish("t", b"%d" % i * 100000, qos=2, packet_id=i, dup=True)
+            answers = everything(again)
+            assert [(a.type, a.code) for a in answers] == ([(PUBREC, 0x97)] if version == V5 else []), answers
+
+
+# ---- wills
+
+def test_the_expiry_of_a_will_runs_from_its_publication(gateway):
+    with gateway.client("watcher") as watcher:
+        watcher.subscribe(("wills/#", 1))
+        client = gateway.client("c", will=("wills/c", "gone", 1, False, {"message_expiry": 1}))
+        time.sleep(1.5)
+        client.abort()
+        watcher.expect_publish("gone")
+
+
+# ---- what is in flight
+
+def test_a_retained_message_in_flight_beside_others_is_sent_again(gateway):
+    gateway.publish("r", "retained", qos=1, retain=True)
+    client = gateway.client("c", **session())
+    client.subscribe(("t", 1))
+    gateway.publish("t", "first", qos=1)
+    client.expect_publish("first")
+    gateway.publish("r", "newer", qos=1, retain=True)
+    client.subscribe(("r", 1), packet_id=2)
+    client.expect_publish("newer")
+    client.abort()
+    again = gateway.client("c", **session())
+    assert sorted(p.payload for p in everything(again)) == [b"first", b"newer"]

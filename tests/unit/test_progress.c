@@ -1,0 +1,103 @@
+/*
+ * Progress as bytes: what is encoded comes back, and nothing else is taken.
+ */
+#include "gateway/engine/progress.h"
+
+#include <string.h>
+
+#include "gateway/base/xmalloc.h"
+#include "tests/unit/unit.h"
+
+static struct progress_buffer *encode_and_decode(const struct engine_progress *p)
+{
+    size_t size = progress_size(p);
+    char *bytes = xmalloc(size); /* exactly as large: a write beyond it is seen by the sanitizer */
+    progress_encode(p, bytes);
+    struct progress_buffer *b = progress_decode(bytes, size);
+    free(bytes);
+    ck_assert_ptr_nonnull(b);
+    return b;
+}
+
+START_TEST(nothing_in_flight)
+{
+    const struct engine_progress p = {.cursor = UINT64_C(1) << 52};
+    ck_assert_uint_eq(progress_size(&p), 12);
+    struct progress_buffer *b = encode_and_decode(&p);
+    ck_assert_uint_eq(progress_of(b)->cursor, p.cursor);
+    ck_assert_uint_eq(progress_of(b)->outs, 0);
+    ck_assert_uint_eq(progress_of(b)->ins, 0);
+    progress_free(b);
+}
+END_TEST
+
+START_TEST(everything_comes_back)
+{
+    const struct engine_inflight out[] = {
+        {101, 7, ENGINE_SENT}, {102, 65535, ENGINE_RECEIVED}, {900, 0, ENGINE_DONE}};
+    const uint16_t in[] = {1, 65535};
+    const struct engine_progress p = {.cursor = 100, .out = out, .in = in, .outs = 3, .ins = 2};
+    struct progress_buffer *b = encode_and_decode(&p);
+    const struct engine_progress *got = progress_of(b);
+    ck_assert_uint_eq(got->cursor, 100);
+    ck_assert_uint_eq(got->outs, 3);
+    ck_assert_uint_eq(got->ins, 2);
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert_uint_eq(got->out[i].seq, out[i].seq);
+        ck_assert_uint_eq(got->out[i].packet_id, out[i].packet_id);
+        ck_assert_uint_eq(got->out[i].state, out[i].state);
+    }
+    ck_assert_uint_eq(got->in[0], 1);
+    ck_assert_uint_eq(got->in[1], 65535);
+    progress_free(b);
+}
+END_TEST
+
+START_TEST(the_most_there_can_be)
+{
+    struct engine_inflight *out = xcalloc(UINT16_MAX, sizeof *out);
+    uint16_t *in = xcalloc(UINT16_MAX, sizeof *in);
+    for (unsigned i = 0; i < UINT16_MAX; i++) {
+        out[i].seq = i;
+        in[i] = (uint16_t)i;
+    }
+    const struct engine_progress p = {.out = out, .in = in, .outs = UINT16_MAX, .ins = UINT16_MAX};
+    struct progress_buffer *b = encode_and_decode(&p);
+    ck_assert_uint_eq(progress_of(b)->out[UINT16_MAX - 1].seq, UINT16_MAX - 1);
+    ck_assert_uint_eq(progress_of(b)->in[UINT16_MAX - 1], UINT16_MAX - 1);
+    progress_free(b);
+    free(out);
+    free(in);
+}
+END_TEST
+
+START_TEST(what_is_none_is_refused)
+{
+    const struct engine_inflight out = {101, 7, ENGINE_DONE};
+    const uint16_t in = 3;
+    const struct engine_progress p = {.cursor = 100, .out = &out, .in = &in, .outs = 1, .ins = 1};
+    char bytes[64] = "";
+    size_t size = progress_size(&p);
+    progress_encode(&p, bytes);
+    for (size_t len = 0; len < sizeof bytes; len++) {
+        struct progress_buffer *b = progress_decode(bytes, len);
+        ck_assert((b != NULL) == (len == size));
+        progress_free(b);
+    }
+    bytes[12 + 10] = ENGINE_DONE + 1;
+    ck_assert_ptr_null(progress_decode(bytes, size));
+    memset(bytes, 0xFF, sizeof bytes); /* says that it is far longer */
+    ck_assert_ptr_null(progress_decode(bytes, sizeof bytes));
+    ck_assert_ptr_null(progress_decode("", 0));
+}
+END_TEST
+
+static void add_tests(TCase *tc)
+{
+    tcase_add_test(tc, nothing_in_flight);
+    tcase_add_test(tc, everything_comes_back);
+    tcase_add_test(tc, the_most_there_can_be);
+    tcase_add_test(tc, what_is_none_is_refused);
+}
+
+UNIT_MAIN("progress")
