@@ -15,12 +15,15 @@ enum batch_op_type {
     OP_SESSION_REMOVE, /* client id */
     OP_SUBSCRIBE,      /* identifier, options; since; client id, filter */
     OP_UNSUBSCRIBE,    /* client id, filter */
-    OP_PROGRESS,       /* cursor; client id, the value for the table */
+    OP_PROGRESS,       /* cursor, flags; client id, the value for the table */
     OP_NOTE,           /* name, bytes */
     OP_SEQUENCE,       /* numbers up to this may be given out */
     OP_TICK,           /* now */
     OP_TYPES
 };
+
+/* batch_op.flags of OP_PROGRESS: left out when messages are refused. */
+#define OP_WITH_MESSAGES 0x80
 
 struct batch_op {
     uint32_t size; /* with its bytes and padding: where the next one begins */

@@ -27,7 +27,8 @@ const char *engine_result_text(enum engine_result r);
 /* When something counts as kept (engine_handler.committed). */
 enum engine_sync {
     ENGINE_SYNC_ALWAYS,   /* when it is on disk: survives SIGKILL and power loss */
-    ENGINE_SYNC_INTERVAL, /* at once; on disk within sync_interval_ms, and that much any crash may cost */
+    ENGINE_SYNC_INTERVAL, /* at once; on disk within sync_interval_ms, and that much any crash may cost.
+                             Sooner when sessions come and go, or much waits */
     ENGINE_SYNC_NEVER     /* at once; the system writes when it likes: power loss may cost all that is kept */
 };
 
@@ -78,6 +79,7 @@ struct engine_progress {
     const struct engine_inflight *out;
     const uint16_t *in; /* packet identifiers of QoS 2 messages received and not released */
     uint16_t outs, ins;
+    bool with_messages; /* it goes with the messages handed in beside it: kept if they are kept */
 };
 
 struct engine_session {

@@ -62,6 +62,7 @@ struct engine {
     struct done_list polled;
     int event_fd, lock_fd;
     bool threaded;
+    bool hurry; /* somebody waits until what is being handed in can be read */
     /* the writer's */
     struct writer writer;
     struct batch working;
@@ -350,6 +351,10 @@ uint64_t store_commit(struct engine *e)
         add_done(&e->done, done);
         tell(e);
     }
+    size_t most = e->settings.max_pending_bytes;
+    if (e->hurry || (most && e->queued.size > most / 2))
+        e->urgent = true;
+    e->hurry = false;
     pthread_cond_signal(&e->wake);
     pthread_mutex_unlock(&e->lock);
     return done.ticket;
@@ -411,6 +416,7 @@ void store_retain(struct engine *e, const struct message_parts *m) { add_message
 
 void store_session_put(struct engine *e, const char *client_id, size_t len, const struct engine_session *s)
 {
+    e->hurry = true; /* a session is given to a worker, which reads it before its client is answered */
     struct batch_op op = {.type = OP_SESSION_PUT,
                           .word = s->expiry_s,
                           .number = {store_next_seq(e), s->cursor, s->disconnected_ms}};
@@ -441,7 +447,9 @@ void store_progress(struct engine *e, const char *client_id, size_t len, const s
     size_t size = record_progress_size(p);
     char *value = xmalloc(size);
     record_progress_write(value, p);
-    add(e, (struct batch_op){.type = OP_PROGRESS, .number = {0, p->cursor}},
+    add(e,
+        (struct batch_op){
+            .type = OP_PROGRESS, .flags = p->with_messages ? OP_WITH_MESSAGES : 0, .number = {0, p->cursor}},
         (struct batch_range){client_id, len}, (struct batch_range){value, size}, none);
     free(value);
 }

@@ -78,7 +78,7 @@ static enum kv_result apply_all(struct writer *w, const struct batch *b, bool me
     for (const struct batch_op *op = batch_next(b, NULL); op && r == KV_OK; op = batch_next(b, op)) {
         if (!messages && brings_message(op))
             w->state.refused++;
-        else
+        else if (messages || op->type != OP_PROGRESS || !(op->flags & OP_WITH_MESSAGES))
             r = apply[op->type](w, op);
     }
     return r;

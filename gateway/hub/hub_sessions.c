@@ -102,7 +102,8 @@ void hub_session_open(struct hub_worker *w, const struct ipc_message *m)
 
 /* ---- requests ---- */
 
-static void store_progress(struct hub_worker *w, const struct ipc_bytes *id, const struct ipc_bytes *progress)
+static void store_progress(struct hub_worker *w, const struct ipc_bytes *id, const struct ipc_bytes *progress,
+                           bool with_messages)
 {
     struct hub *h = w->hub;
     struct progress_buffer *b = progress_decode(progress->data, progress->len);
@@ -110,7 +111,9 @@ static void store_progress(struct hub_worker *w, const struct ipc_bytes *id, con
         complain(w, "progress");
         return;
     }
-    h->engine_ops->progress(h->engine, id->data, id->len, progress_of(b));
+    struct engine_progress p = *progress_of(b);
+    p.with_messages = with_messages;
+    h->engine_ops->progress(h->engine, id->data, id->len, &p);
     progress_free(b);
     hub_commit_soon(h);
 }
@@ -119,14 +122,14 @@ void hub_session_progress(struct hub_worker *w, const struct ipc_message *m)
 {
     const struct ipc_bytes *id = &m->field[2].bytes;
     if (has_session(w->hub, id, hub_claim_of(w, m->field[1].num)))
-        store_progress(w, id, &m->field[3].bytes);
+        store_progress(w, id, &m->field[3].bytes, false);
 }
 
 void hub_session_store_progress(struct hub_worker *w, const struct ipc_bytes *id,
                                 const struct ipc_bytes *progress)
 {
     if (worker_has_session(w, id))
-        store_progress(w, id, progress);
+        store_progress(w, id, progress, true);
 }
 
 void hub_session_subscribe(struct hub_worker *w, const struct ipc_message *m)
@@ -191,7 +194,7 @@ static void close_session(struct hub_worker *w, struct hub_stored *s, struct clo
         c->will.len = 0;
     }
     if (c->progress.len)
-        store_progress(w, &c->id, &c->progress);
+        store_progress(w, &c->id, &c->progress, false);
     if (c->expiry_s == 0)
         end_now(w->hub, c);
     else

@@ -211,6 +211,13 @@ static void on_client_info(struct hub_worker *w, const struct ipc_message *m)
     hub_query_answered(w->hub, w->number, m);
 }
 
+/* FENCE: what matters is that it is answered. */
+static void on_fence(struct hub_worker *w, const struct ipc_message *m)
+{
+    (void)w;
+    (void)m;
+}
+
 /* What a worker may say. Requests begin with their number; those that publish may have none. */
 static const struct {
     void (*handle)(struct hub_worker *w, const struct ipc_message *m);
@@ -222,6 +229,7 @@ static const struct {
     [IPC_SUBSCRIBE] = {hub_session_subscribe, true},
     [IPC_UNSUBSCRIBE] = {hub_session_unsubscribe, true},
     [IPC_CLOSE] = {on_close, true},
+    [IPC_FENCE] = {on_fence, true},
     [IPC_OPEN] = {hub_session_open, false},
     [IPC_CLAIM] = {on_claim, false},
     [IPC_RELEASE] = {on_release, false},

@@ -247,6 +247,9 @@ static bool add_retained(struct sessions *s, uint32_t id, const char *filter, si
 
 bool catch_up_retained(struct sessions *s, uint32_t id, const char *filter, size_t len, sub_options options)
 {
+    const struct window *w = window_of(s, session_at(s, id));
+    if (w && w->catch_up) /* asked for again while they are being sent: from the beginning, and once */
+        forget_retained(w->catch_up, filter, len);
     return add_retained(s, id, filter, len, options, false);
 }
 

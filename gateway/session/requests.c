@@ -164,7 +164,8 @@ void acknowledge_later(struct sessions *s, uint32_t id, enum mqtt_type type, uin
     *o = (struct owed_codes){
         .claim = ses->claim, .session = id, .count = count, .packet_id = packet_id, .type = (uint8_t)type};
     memcpy(o->codes, codes, count);
-    if (!request_progress(s, id, type == MQTT_SUBACK ? REQUEST_SUBACK : REQUEST_UNSUBACK, packet_id)) {
+    struct ipc_message fence = IPC_MAKE(FENCE, IPC_NUM(0));
+    if (!request(s, id, &fence, type == MQTT_SUBACK ? REQUEST_SUBACK : REQUEST_UNSUBACK, packet_id)) {
         free(o);
         sessions_close(s, id, CLOSE_NO_MEMORY);
         return;

@@ -354,6 +354,23 @@ def start(folder, request):
 
 
 @pytest.fixture
+def start_on_small_disk(start, folder):
+    """A function that starts a gateway whose data directory is a file system of its own, which it alone sees; returns
+    it and the way to that directory."""
+    where = folder / "small"
+    where.mkdir()
+
+    def start_one(megabytes, **options):
+        make = f"mount -t tmpfs -o size={megabytes}m,mode=777 tmpfs {where}"
+        unshare = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-r", "-m"]
+        if subprocess.run(unshare + ["sh", "-c", make], capture_output=True).returncode != 0:
+            pytest.skip("no file system can be mounted here")
+        gateway = start(program=unshare + ["sh", "-c", make + ' && exec "$0" "$@"'], data_dir=where / "data", **options)
+        return gateway, pathlib.Path(f"/proc/{gateway.pid}/root{where}")
+    return start_one
+
+
+@pytest.fixture
 def gateway(start):
     """A gateway with one worker and the defaults."""
     return start()

@@ -103,6 +103,18 @@ def test_mosquitto_rr_asks_and_is_answered(server):
 
 # ---- paho for Python
 
+def paho_client(paho):
+    """Its client, whose thread survives the end of a TLS connection in the middle of a write: the thread of 1.6 ends there,
+    because an SSLError is no ConnectionError."""
+    class Client(paho.Client):
+        def loop_write(self, *arguments):
+            try:
+                return super().loop_write(*arguments)
+            except ssl.SSLError:
+                return paho.MQTT_ERR_CONN_LOST
+    return Client
+
+
 class Paho:
     """A paho client whose events can be waited for."""
 
@@ -114,7 +126,7 @@ class Paho:
             arguments["clean_session"] = not kept
         if hasattr(paho, "CallbackAPIVersion"):
             arguments["callback_api_version"] = paho.CallbackAPIVersion.VERSION1
-        self.client = paho.Client(**arguments)
+        self.client = paho_client(paho)(**arguments)
         self.got, self.subscribed, self.connected = [], queue.Queue(), queue.Queue()
         self.published = 0
         self.client.on_publish = self.count

@@ -3,10 +3,7 @@
 import contextlib
 import http.client
 import json
-import os
-import pathlib
 import socket
-import subprocess
 import threading
 
 import pytest
@@ -281,23 +278,6 @@ def test_a_full_data_file_refuses_what_is_to_be_kept(start):
         three.expect_closed()
         client.expect_silence()
     assert log_of(gateway)["log_messages"] == count
-
-
-@pytest.fixture
-def start_on_small_disk(start, folder):
-    """A function that starts a gateway whose data directory is a file system of its own, which it alone sees; returns
-    it and the way to that directory."""
-    where = folder / "small"
-    where.mkdir()
-
-    def start_one(megabytes, **options):
-        make = f"mount -t tmpfs -o size={megabytes}m,mode=777 tmpfs {where}"
-        unshare = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-r", "-m"]
-        if subprocess.run(unshare + ["sh", "-c", make], capture_output=True).returncode != 0:
-            pytest.skip("no file system can be mounted here")
-        gateway = start(program=unshare + ["sh", "-c", make + ' && exec "$0" "$@"'], data_dir=where / "data", **options)
-        return gateway, pathlib.Path(f"/proc/{gateway.pid}/root{where}")
-    return start_one
 
 
 def test_a_full_disk_refuses_and_recovers_without_a_restart(start_on_small_disk):

@@ -1,5 +1,6 @@
 """What the standards demand and no other file of tests happens to show; see doc/mqtt-conformance.md."""
 
+import contextlib
 import string
 import time
 
@@ -223,3 +224,26 @@ def test_a_shared_message_that_its_member_refuses_goes_to_nobody_else(gateway):
         gateway.publish("t", "last", qos=1)
         one.take("last"), two.take("last")
         assert sorted(int(m.payload) for m in mine + theirs) == list(range(10))
+
+
+@pytest.mark.xfail(strict=True, reason="that a session was left open is forgotten at its next orderly end")
+def test_what_was_sent_before_a_crash_has_dup_though_the_client_left_in_order_meanwhile(start):
+    gateway = start(mqtt="max_inflight = 10")
+    count = 60
+    with gateway.client("to", **session()) as to:
+        to.subscribe(("t", 1))
+        answer = gateway.http("POST", "/v1/publish", [{"topic": "t", "payload": str(i), "qos": 1} for i in range(count)])
+        assert answer.status == 200
+        seen = {m.payload for m in to.take_all(count)}
+        gateway.wait_successor("hf-worker-0", gateway.kill_child("hf-worker-0"))
+    again = []
+    for _ in range(4):
+        with gateway.client("to", **session()) as to:
+            with contextlib.suppress(mqtt.Silence):
+                for _ in range(15):
+                    again.append(to.take(timeout=0.5))
+            to.send(mqtt.disconnect())
+            with contextlib.suppress(mqtt.Closed):
+                while True:
+                    to.recv()
+    assert not [m for m in again if m.payload in seen and not m.dup]

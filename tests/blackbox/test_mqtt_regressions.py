@@ -7,10 +7,9 @@ import pytest
 
 import mqtt_raw as mqtt
 from conftest import session, wait_for
-from mqtt_raw import CONNACK, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, V311, V5, Client, Closed, Silence
+from mqtt_raw import PUBACK, PUBLISH, PUBREC, SUBACK, V311, V5, Closed, Silence
 
 VERSIONS = [V311, V5]
-DEATHS = ["hf-hub", "hf-worker-0"]
 
 
 def everything(client, seconds=0.5):
@@ -73,3 +72,44 @@ def test_a_retained_message_in_flight_beside_others_is_sent_again(gateway):
     client.abort()
     again = gateway.client("c", **session())
     assert sorted(p.payload for p in everything(again)) == [b"first", b"newer"]
+
+
+def test_a_retained_message_in_flight_without_a_subscription_any_more_is_given_up(gateway):
+    gateway.publish("r", "retained", qos=1, retain=True)
+    client = gateway.client("c", **session())
+    client.subscribe(("r", 1))
+    client.expect_publish("retained")
+    client.unsubscribe("r")
+    client.abort()
+    with gateway.client("c", **session()) as again:
+        assert everything(again) == []
+        wait_for(lambda: gateway.http("GET", "/v1/clients/c").json.get("inflight", 0) == 0, "nothing in flight")
+
+
+def test_a_subscription_made_again_and_again_brings_its_retained_messages_once_more(gateway):
+    """The client takes no more of them meanwhile, so that all of that waits."""
+    for i in range(3):
+        gateway.publish(f"r/{i}", "x", qos=1, retain=True)
+    with gateway.client("c", props={"receive_max": 1}) as client:
+        client.send(b"".join(mqtt.subscribe(V5, [("r/#", 1)], packet_id=i) for i in range(1, 101)))
+        got = everything(client)
+        assert [p.packet_id for p in got if p.type == SUBACK] == list(range(1, 101))
+        topics = []
+        for message in [p for p in got if p.type == PUBLISH]:
+            while message:
+                topics.append(message.topic)
+                client.ack(PUBACK, message.packet_id)
+                message = next(iter(everything(client, 0.2)), None)
+        assert topics[-3:] == ["r/0", "r/1", "r/2"] and len(topics) <= 6, topics
+
+
+# ---- sync = interval
+
+def test_a_session_is_resumed_long_before_the_log_is_written(start):
+    gateway = start(top='log { sync = "interval"  sync_interval = 10m }')
+    with gateway.client("c", **session()) as client:
+        client.subscribe(("t", 1))
+    gateway.publish("t", "x", qos=1)
+    with gateway.client("c", **session()) as again:
+        assert again.connack.session_present
+        again.expect_publish("x")

@@ -141,4 +141,5 @@ class GivesNumbersTwice:
 def with_id(packet, packet_id):
     """The same PUBLISH under another identifier."""
     at = 2 + int.from_bytes(packet.body[:2], "big")
-    return mqtt.Packet(V5, packet.type << 4 | packet.flags, packet.body[:at] + packet_id.to_bytes(2, "big") + packet.body[at + 2:])
+    body = packet.body[:at] + packet_id.to_bytes(2, "big") + packet.body[at + 2:]
+    return mqtt.Packet(V5, packet.type << 4 | packet.flags, body)

@@ -30,9 +30,8 @@
 #include "proto/mqtt_topic.h"
 #include "tests/unit/loop_client.h"
 
-#define RIG_CLAIMS  64
-#define RIG_WILLS   8
-#define RIG_REFUSED 256
+#define RIG_CLAIMS 64
+#define RIG_WILLS  8
 
 /* Something on its way to the hub: a request, or a message that begins or ends a session. */
 struct rig_item {
@@ -55,12 +54,14 @@ struct rig_kept {
     struct message *message;
 };
 
+/* OPEN, until it is answered. */
 struct rig_opened {
     struct rig_opened *next;
     char id[64];
     uint64_t claim;
-    bool present;
+    bool clean, present;
     uint8_t code;
+    uint32_t expiry_s;
 };
 
 struct rig {
@@ -77,7 +78,8 @@ struct rig {
     struct rig_item *items, **last_item;
     struct rig_answer *answers, **last_answer;
     struct rig_kept *kept, **last_kept;
-    struct rig_opened *opened, **last_opened;
+    struct rig_opened *opened, **last_opened;   /* to be told */
+    struct rig_opened *waiting, **last_waiting; /* for a CLOSE */
     unsigned item_count;
     /* switches */
     bool hold_requests;        /* what the worker sends is not looked at */
@@ -94,11 +96,6 @@ struct rig {
         uint64_t number;
         bool is_stored;
     } claims[RIG_CLAIMS];
-    struct rig_refused {
-        uint64_t claim;
-        uint16_t packet_id;
-    } refused[RIG_REFUSED];
-    unsigned refused_count;
     /* wills that CLOSE left behind */
     struct rig_will {
         char id[64], topic[64], payload[64];
@@ -262,29 +259,6 @@ static inline bool rig_holds(struct rig *r, const struct ipc_bytes *id, uint64_t
     return c->number == claim && c->is_stored;
 }
 
-/*
- * Publishes of QoS 2 that were refused: progress that the worker sent before it heard of that still has their
- * packet identifiers, and must not bring them into the store, or a publish that comes again would be taken
- * for one that is kept. Takes out those of this claim; what is not there any more the worker has heard of.
- */
-static inline unsigned rig_without_refused(struct rig *r, uint64_t claim, uint16_t *in, unsigned n)
-{
-    for (unsigned i = 0; i < r->refused_count;) {
-        struct rig_refused *f = &r->refused[i];
-        unsigned at = 0;
-        while (at < n && in[at] != f->packet_id)
-            at++;
-        if (f->claim == claim && at == n) {
-            *f = r->refused[--r->refused_count];
-            continue;
-        }
-        if (f->claim == claim)
-            memmove(&in[at], &in[at + 1], (--n - at) * sizeof *in);
-        i++;
-    }
-    return n;
-}
-
 static inline void rig_trace_progress(struct rig *r, const struct ipc_bytes *id,
                                       const struct engine_progress *p)
 {
@@ -303,16 +277,9 @@ static inline void rig_apply_progress(struct rig *r, const struct ipc_bytes *id,
         return;
     struct progress_buffer *b = progress_decode(bytes->data, bytes->len);
     ck_assert_ptr_nonnull(b);
-    struct engine_progress p = *progress_of(b);
-    uint16_t *in = xcalloc(p.ins + 1u, sizeof *in);
-    if (p.ins)
-        memcpy(in, p.in, p.ins * sizeof *in);
-    p.ins = (uint16_t)rig_without_refused(r, rig_claim_of(r, id)->number, in, p.ins);
-    p.in = in;
-    rig_trace_progress(r, id, &p);
-    r->ops->progress(r->engine, id->data, id->len, &p);
+    rig_trace_progress(r, id, progress_of(b));
+    r->ops->progress(r->engine, id->data, id->len, progress_of(b));
     progress_free(b);
-    free(in);
 }
 
 static inline void rig_found(void *ctx, const struct engine_session_view *v)
@@ -320,33 +287,63 @@ static inline void rig_found(void *ctx, const struct engine_session_view *v)
     *(struct engine_session *)ctx = v->session;
 }
 
+/* The session is this claim's now. */
+static inline void rig_open_now(struct rig *r, struct rig_opened *o)
+{
+    const struct ipc_bytes id = {.data = o->id, .len = (uint32_t)strlen(o->id)};
+    struct engine_session s = {.cursor = r->newest};
+    struct rig_claim *c = rig_claim_of(r, &id);
+    c->number = o->claim;
+    c->is_stored = true;
+    rig_commit(r); /* what is before it is there to be read */
+    o->present = r->ops->session_get(r->reader, id.data, id.len, rig_found, &s);
+    if (o->clean && o->present) {
+        r->ops->session_remove(r->engine, id.data, id.len);
+        s = (struct engine_session){.cursor = r->newest};
+        o->present = false;
+    }
+    s.disconnected_ms = 0;
+    s.expiry_s = o->expiry_s;
+    s.extra = NULL;
+    s.extra_len = 0;
+    o->code = r->open_code;
+    if (!o->code)
+        r->ops->session_put(r->engine, id.data, id.len, &s);
+    o->next = NULL;
+    *r->last_opened = o;
+    r->last_opened = &o->next;
+}
+
+/* A session that is held by another claim has to be closed first. */
 static inline void rig_apply_open(struct rig *r, const struct ipc_message *m)
 {
     const struct ipc_bytes *id = &m->field[3].bytes;
-    struct engine_session s = {.cursor = r->newest};
-    struct rig_claim *c = rig_claim_of(r, id);
-    c->number = m->field[0].num;
-    c->is_stored = true;
-    rig_commit(r); /* what is before it is there to be read */
-    bool present = r->ops->session_get(r->reader, id->data, id->len, rig_found, &s);
-    if (m->field[1].num && present) {
-        r->ops->session_remove(r->engine, id->data, id->len);
-        s = (struct engine_session){.cursor = r->newest};
-        present = false;
-    }
-    s.disconnected_ms = 0;
-    s.expiry_s = (uint32_t)m->field[2].num;
-    s.extra = NULL;
-    s.extra_len = 0;
-    if (!r->open_code)
-        r->ops->session_put(r->engine, id->data, id->len, &s);
+    const struct rig_claim *c = rig_claim_of(r, id);
     struct rig_opened *o = xcalloc(1, sizeof *o);
     rig_text(o->id, sizeof o->id, id);
     o->claim = m->field[0].num;
-    o->present = present;
-    o->code = r->open_code;
-    *r->last_opened = o;
-    r->last_opened = &o->next;
+    o->clean = m->field[1].num;
+    o->expiry_s = (uint32_t)m->field[2].num;
+    if (!c->number || !c->is_stored) {
+        rig_open_now(r, o);
+        return;
+    }
+    *r->last_waiting = o;
+    r->last_waiting = &o->next;
+}
+
+/* The claim is given up; who waits for the session has it. */
+static inline void rig_give_up(struct rig *r, const char *id)
+{
+    for (struct rig_opened **at = &r->waiting; *at; at = &(*at)->next)
+        if (strcmp((*at)->id, id) == 0) {
+            struct rig_opened *o = *at;
+            *at = o->next;
+            if (!*at)
+                r->last_waiting = at;
+            rig_open_now(r, o);
+            return;
+        }
 }
 
 static inline void rig_note_will(struct rig *r, const struct ipc_message *close)
@@ -369,12 +366,30 @@ static inline void rig_note_will(struct rig *r, const struct ipc_message *close)
     w->retain = m.field[2].num != 0;
 }
 
+/* An OPEN that waits is given up with its connection. */
+static inline void rig_wait_no_more(struct rig *r, uint64_t claim)
+{
+    struct rig_opened **at = &r->waiting;
+    while (*at && (*at)->claim != claim)
+        at = &(*at)->next;
+    struct rig_opened *o = *at;
+    if (!o)
+        return;
+    *at = o->next;
+    if (!*at)
+        r->last_waiting = at;
+    free(o);
+}
+
 static inline void rig_apply_close(struct rig *r, const struct ipc_message *m)
 {
     const struct ipc_bytes *id = &m->field[4].bytes;
+    char text[64];
     r->closes++;
-    if (!rig_holds(r, id, m->field[1].num))
+    if (!rig_holds(r, id, m->field[1].num)) {
+        rig_wait_no_more(r, m->field[1].num);
         return;
+    }
     rig_apply_progress(r, id, &m->field[5].bytes);
     if (m->field[2].num) {
         struct engine_session s = {.disconnected_ms = clock_wall_ms(), .expiry_s = (uint32_t)m->field[2].num};
@@ -384,6 +399,7 @@ static inline void rig_apply_close(struct rig *r, const struct ipc_message *m)
     }
     rig_note_will(r, m);
     rig_claim_of(r, id)->number = 0;
+    rig_give_up(r, rig_text(text, sizeof text, id));
 }
 
 static inline struct message *rig_message(const struct ipc_message *m)
@@ -435,20 +451,14 @@ static inline enum engine_result rig_keep(struct rig *r, struct message *m)
     return why;
 }
 
-static inline enum engine_result rig_apply(struct rig *r, const struct ipc_message *m,
-                                           const struct session_cookie *cookie)
+static inline enum engine_result rig_apply(struct rig *r, const struct ipc_message *m)
 {
     const struct ipc_bytes *id = &m->field[2].bytes;
     enum engine_result result = ENGINE_OK;
     switch ((int)m->type) {
     case IPC_PUBLISH:
         result = rig_keep(r, rig_message(m));
-        if (m->field[8].bytes.len && result) {
-            ck_assert_uint_lt(r->refused_count, RIG_REFUSED);
-            r->refused[r->refused_count++] =
-                (struct rig_refused){.claim = cookie->claim, .packet_id = cookie->packet_id};
-        }
-        if (m->field[8].bytes.len)
+        if (m->field[8].bytes.len) /* also with a message that is refused: doc/log.md */
             rig_apply_progress(r, &m->field[8].bytes, &m->field[9].bytes);
         break;
     case IPC_PROGRESS:
@@ -472,6 +482,8 @@ static inline enum engine_result rig_apply(struct rig *r, const struct ipc_messa
         break;
     case IPC_CLOSE:
         rig_apply_close(r, m);
+        break;
+    case IPC_FENCE:
         break;
     default:
         ck_abort_msg("%s is no request", ipc_type_name(m->type));
@@ -516,7 +528,7 @@ static inline void rig_take(struct rig *r, unsigned max)
         RIG_TRACE(r, "hub takes %s %lu\n", ipc_type_name(m.type), (unsigned long)m.field[0].num);
         if (!rig_apply_other(r, &m)) {
             struct rig_answer *a = xcalloc(1, sizeof *a);
-            a->result = rig_apply(r, &m, &i->cookie);
+            a->result = rig_apply(r, &m);
             a->cookie = i->cookie;
             *r->last_answer = a;
             r->last_answer = &a->next;
@@ -689,6 +701,7 @@ static inline void rig_begin(struct rig *r)
     r->last_answer = &r->answers;
     r->last_kept = &r->kept;
     r->last_opened = &r->opened;
+    r->last_waiting = &r->waiting;
     rig_start_worker(r);
 }
 
@@ -701,6 +714,8 @@ static inline void rig_forget(struct rig *r, bool both)
     rig_feed(r);
     rig_tell_opened(r);
     rig_answer(r);
+    while (both && r->waiting)
+        rig_wait_no_more(r, r->waiting->claim);
     while (both && r->items) {
         struct rig_item *next = r->items->next;
         free(r->items);

@@ -298,6 +298,35 @@ START_TEST(a_publish_under_way_when_the_connection_ends_is_kept_once)
 }
 END_TEST
 
+/* It is refused after the connection has ended: what comes again is a new try, not one that is known already.
+ */
+START_TEST(a_publish_refused_after_the_connection_ended_may_come_again)
+{
+    struct peer_publish x = {.topic = "t", .payload = "x", .qos = 2, .packet_id = 5};
+    struct peer_connect how = {.version = MQTT_V5, .expiry_s = 3600};
+    struct peer p = peer_stored(&rig, "p", MQTT_V5, false);
+    rig.refuse = ENGINE_NO_SPACE;
+    rig.hold_answers = true;
+    peer_publish(&p, &x);
+    rig_turn(&rig);
+    peer_drop(&p);
+    p = peer_begin(&rig, "p", &how);
+    rig_turn(&rig);
+    rig.refuse = ENGINE_OK;
+    rig.hold_answers = false;
+    rig_turn(&rig);
+    struct mqtt_packet m = peer_expect(&p, MQTT_CONNACK);
+    ck_assert(m.u.connack.session_present);
+    ck_assert_uint_eq(rig.kept_count, 0);
+    x.dup = true;
+    peer_publish(&p, &x);
+    rig_turn(&rig);
+    peer_expect_ack(&p, MQTT_PUBREC, 5, 0);
+    ck_assert_uint_eq(rig.kept_count, 1);
+    peer_drop(&p);
+}
+END_TEST
+
 /* Section 4.9: both quotas begin anew with a connection. */
 START_TEST(receive_maximum_begins_anew_with_a_connection)
 {
@@ -485,7 +514,7 @@ START_TEST(packet_identifiers_come_round_in_order)
     peer_subscribe(&p, "slow", 1);
     peer_subscribe(&p, "fast", 1);
     for (int i = 0; i < 20; i++) { /* they have it before */
-        char id[8];
+        char id[16];
         snprintf(id, sizeof id, "o%d", i);
         others[i] = peer_clean(&rig, id, MQTT_V311);
         peer_subscribe(&others[i], "slow", 0);
@@ -989,6 +1018,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, a_smaller_receive_maximum_holds_for_what_is_sent_again);
     tcase_add_loop_test(tc, a_publisher_finishes_on_a_new_connection, 0, 2);
     tcase_add_loop_test(tc, a_publish_under_way_when_the_connection_ends_is_kept_once, 0, 2);
+    tcase_add_test(tc, a_publish_refused_after_the_connection_ended_may_come_again);
     tcase_add_test(tc, receive_maximum_begins_anew_with_a_connection);
     tcase_add_test(tc, a_subscription_is_answered_when_it_is_stored);
     tcase_add_test(tc, all_filters_of_a_packet_are_answered_together);
