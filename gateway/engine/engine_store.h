@@ -71,6 +71,7 @@ struct engine_inflight {
     uint64_t seq;
     uint16_t packet_id; /* 0: a retained message, which is not read from the log */
     uint8_t state;
+    uint8_t qos; /* with which it was sent; 0: not known */
 };
 
 /* How far a session has come, replaced as a whole. */

@@ -38,10 +38,11 @@ void progress_encode(const struct engine_progress *p, void *out)
     at = put(at, &p->outs, 2);
     at = put(at, &p->ins, 2);
     for (unsigned i = 0; i < p->outs; i++) {
-        CHECK(p->out[i].state <= ENGINE_DONE);
+        CHECK(p->out[i].state <= ENGINE_DONE && p->out[i].qos <= 2);
+        uint8_t state = (uint8_t)(p->out[i].state | p->out[i].qos << 4);
         at = put(at, &p->out[i].seq, 8);
         at = put(at, &p->out[i].packet_id, 2);
-        at = put(at, &p->out[i].state, 1);
+        at = put(at, &state, 1);
     }
     if (p->ins)
         put(at, p->in, (size_t)p->ins * IN_SIZE);
@@ -54,8 +55,10 @@ static bool read_out(struct engine_inflight *out, unsigned n, const char *at)
         out[i] = (struct engine_inflight){0};
         memcpy(&out[i].seq, at, 8);
         memcpy(&out[i].packet_id, at + 8, 2);
-        memcpy(&out[i].state, at + 10, 1);
-        if (out[i].state > ENGINE_DONE)
+        uint8_t state = (uint8_t)at[10];
+        out[i].state = state & 15;
+        out[i].qos = state >> 4;
+        if (out[i].state > ENGINE_DONE || out[i].qos > 2)
             return false;
     }
     return true;

@@ -1,7 +1,7 @@
 /*
  * A session's progress (struct engine_progress) as bytes, for the way from a worker to the hub: cursor 8,
- * outgoing 2, incoming 2; per outgoing: number 8, packet id 2, state 1; per incoming: packet id 2. Native
- * byte order.
+ * outgoing 2, incoming 2; per outgoing: number 8, packet id 2, state and QoS 1 (state + 16 x QoS); per
+ * incoming: packet id 2. Native byte order.
  */
 #ifndef HOLDFAST_ENGINE_PROGRESS_H
 #define HOLDFAST_ENGINE_PROGRESS_H

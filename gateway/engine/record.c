@@ -305,7 +305,7 @@ void record_progress_write(void *to, const struct engine_progress *p)
     for (unsigned i = 0; i < p->outs; i++) {
         at = put64(at, p->out[i].seq);
         at = put16(at, p->out[i].packet_id);
-        *at++ = p->out[i].state;
+        *at++ = (unsigned char)(p->out[i].state | p->out[i].qos << 4);
     }
     for (unsigned i = 0; i < p->ins; i++)
         at = put16(at, p->in[i]);
@@ -326,6 +326,8 @@ struct engine_inflight record_progress_out(struct kv_bytes value, size_t i)
     struct engine_inflight f = {.seq = take_number(&in, 8)};
     f.packet_id = (uint16_t)take_number(&in, 2);
     f.state = (uint8_t)take_number(&in, 1);
+    f.qos = f.state >> 4;
+    f.state &= 15;
     return f;
 }
 

@@ -163,6 +163,7 @@ void hub_session_unsubscribe(struct hub_worker *w, const struct ipc_message *m)
 struct closing {
     struct ipc_bytes id, progress, will;
     uint32_t expiry_s, will_delay_s;
+    bool is_unsure;
 };
 
 /* The session is away from now on; its will waits, for its delay or for the end of the session, whichever is
@@ -171,7 +172,8 @@ static void put_away(struct hub *h, struct hub_stored *s, const struct closing *
 {
     s->disconnected_ms = clock_wall_ms();
     s->expiry_s = c->expiry_s;
-    s->was_left_open &= c->progress.len == 0; /* it was not even answered */
+    s->was_left_open &=
+        c->progress.len == 0 || c->is_unsure; /* it was not even answered, or has not read all */
     s->will = c->will;
     s->ends_with_will = c->expiry_s != ENGINE_EXPIRY_NEVER && c->expiry_s <= c->will_delay_s;
     s->will_due_ms =
@@ -209,7 +211,8 @@ void hub_session_close(struct hub_worker *w, const struct ipc_message *m)
                         .will_delay_s = (uint32_t)m->field[3].num,
                         .id = m->field[4].bytes,
                         .progress = m->field[5].bytes,
-                        .will = m->field[6].bytes};
+                        .will = m->field[6].bytes,
+                        .is_unsure = m->field[7].num != 0};
     struct hub_stored s;
     if (!hub_stored_get(h, c.id.data, c.id.len, &s))
         hub_will_publish_last(h, c.id.data, c.id.len, &c.will, 0); /* somebody has ended it meanwhile */

@@ -21,6 +21,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/xmalloc.h"
 #include "gateway/engine/engine.h"
+#include "gateway/session/handle_ack.h"
 #include "gateway/session/publish.h"
 #include "gateway/session/sys_topics.h"
 #include "proto/mqtt_topic.h"
@@ -317,24 +318,15 @@ static bool give_logged(void *ctx, const struct message_parts *m, uint64_t time_
     struct batch *b = ctx;
     struct sessions *s = b->s;
     struct session *ses = session_at(s, b->id);
-    struct inflight *entry = window_find_seq(s, window_of(s, ses), m->seq);
-    bool again = entry && entry->flags & INFLIGHT_AGAIN && entry->state == ENGINE_SENT;
-    if (entry && !again)
+    if (window_find_seq(s, window_of(s, ses), m->seq))
         return true;
     struct merged how;
     merge(s, b->id, m, &how);
-    bool retain = m->retain && how.retain_as_published;
     enum publish_result sent = PUBLISH_SKIPPED;
     if (how.qos)
-        sent = publish_to(s, b->id, m, &how, retain, entry, 0);
-    /* An earlier one that is gone from the log, or from what it subscribes to, may hold the packet
-     * identifier. */
-    if (sent == PUBLISH_NO_ROOM && window_give_up(s, ses, false, m->seq))
-        sent = publish_to(s, b->id, m, &how, retain, entry, 0);
+        sent = publish_to(s, b->id, m, &how, m->retain && how.retain_as_published, NULL, 0);
     if (sent == PUBLISH_SENT)
         counter_add(COUNTER_DELIVERIES_FROM_LOG, 1);
-    else if (sent == PUBLISH_SKIPPED && entry)
-        window_done(s, ses, entry);
     b->declined = sent == PUBLISH_NO_ROOM || net_conn(s->net, ses->conn)->state == CONN_DOOMED;
     return !b->declined;
 }
@@ -417,6 +409,60 @@ static enum outcome read_retained(struct sessions *s, uint32_t id, struct catch_
     return b.declined ? why_declined(s, id) : OUTCOME_GO_ON;
 }
 
+/* A message that was sent on an earlier connection, on its way to be sent again. */
+struct resending {
+    struct sessions *s;
+    uint32_t id;
+    struct inflight *entry;
+    enum publish_result result;
+};
+
+/* With the QoS it had, whatever the session subscribes to by now ([MQTT-4.4.0-1], [MQTT-3.10.4-3]). */
+static bool send_again(void *ctx, const struct message_parts *m, uint64_t time_ms)
+{
+    (void)time_ms;
+    struct resending *r = ctx;
+    struct merged how;
+    merge(r->s, r->id, m, &how);
+    if (r->entry->qos)
+        how.qos = r->entry->qos;
+    if (how.qos)
+        r->result = publish_to(r->s, r->id, m, &how, m->retain && how.retain_as_published, r->entry, 0);
+    return true;
+}
+
+/* A message that is to be sent again is not in the log any more. Of one of QoS 2 the client may hold the
+ * packet identifier: it is told to let go of it. */
+static void release_lost(struct sessions *s, uint32_t id, struct inflight *i)
+{
+    if (i->qos < 2) {
+        window_done(s, session_at(s, id), i);
+        return;
+    }
+    window_again(window_of(s, session_at(s, id)), i);
+    i->state = ENGINE_RECEIVED;
+    send_ack(s, id, MQTT_PUBREL, window_packet_id(i->seq), 0);
+}
+
+/* Sends what was in flight when the connection before this one ended, in its order, before anything new. */
+static enum outcome resend(struct sessions *s, uint32_t id)
+{
+    struct session *ses = session_at(s, id);
+    for (int n = 0; n < BATCH; n++) {
+        struct resending r = {.s = s, .id = id, .entry = window_next_again(s, window_of(s, ses))};
+        if (!r.entry || net_conn(s->net, ses->conn)->state == CONN_DOOMED)
+            break;
+        r.result = PUBLISH_SKIPPED;
+        if (!s->settings.engine->message_get(s->reader, r.entry->seq, send_again, &r))
+            release_lost(s, id, r.entry);
+        else if (r.result == PUBLISH_NO_ROOM)
+            return why_declined(s, id);
+        else if (r.result == PUBLISH_SKIPPED)
+            window_done(s, ses, r.entry);
+    }
+    return OUTCOME_GO_ON;
+}
+
 /* The scan of the log, begun if there is none. */
 static struct engine_scan *need_scan(struct sessions *s, struct window *w)
 {
@@ -484,7 +530,9 @@ static enum outcome look_after(struct sessions *s, uint32_t id)
     }
     if (!(w->flags & WINDOW_BEHIND))
         return OUTCOME_WAIT;
-    return window_has_room(s, ses, w) ? read_log(s, id) : why_declined(s, id);
+    if (!window_has_room(s, ses, w))
+        return why_declined(s, id);
+    return window_next_again(s, w) ? resend(s, id) : read_log(s, id);
 }
 
 /* ---- the queue ---- */

@@ -93,7 +93,7 @@ static void deliver_kept(struct sessions *s, uint32_t id, const struct merged *h
             window_fall_behind(s, ses, w);
         return;
     }
-    if (!window_has_room(s, ses, w) || window_find(s, w, window_packet_id(m->seq))) {
+    if (!window_has_room(s, ses, w) || id_is_taken(s, id, w, window_packet_id(m->seq))) {
         window_fall_behind(s, ses, w);
         return;
     }

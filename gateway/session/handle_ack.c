@@ -37,6 +37,8 @@ static void finish(struct sessions *s, uint32_t id, struct inflight *i)
 {
     struct session *ses = session_at(s, id);
     window_done(s, ses, i);
+    if (window_is_full_of_done(window_of(s, ses)))
+        request_store(s, id);
     catch_up_if_room(s, id);
     window_tidy(s, ses);
 }

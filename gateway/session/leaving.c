@@ -30,7 +30,7 @@ void close_send(struct sessions *s, const struct closing *c)
     struct ipc_message m =
         IPC_MAKE(CLOSE, IPC_NUM(0), IPC_NUM(c->claim), IPC_NUM(c->expiry_s), IPC_NUM(c->will_delay_s),
                  IPC_BYTES(c->client_id.data, c->client_id.len), IPC_BYTES(c->progress.data, c->progress.len),
-                 IPC_BYTES(c->will.data, c->will.len));
+                 IPC_BYTES(c->will.data, c->will.len), IPC_NUM(c->is_unsure));
     (void)!s->handler->request(s->ctx, &m, &nobody);
 }
 

@@ -13,6 +13,7 @@
 #include "gateway/base/counters.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/xmalloc.h"
+#include "gateway/session/requests.h"
 #include "gateway/session/window.h"
 
 #define IDENTIFIER_ROOM 8 /* of one encoded Subscription Identifier: at most 5 bytes */
@@ -105,11 +106,8 @@ static struct inflight *take_place(struct sessions *s, struct window *w, const s
 {
     if (!again)
         return window_add(s, w, m->seq, qos, ENGINE_SENT, flags);
-    again->flags &= (uint8_t)~INFLIGHT_AGAIN;
     again->qos = qos;
-    w->unacked++;
-    counter_add(COUNTER_INFLIGHT, 1);
-    counter_add(COUNTER_REDELIVERIES, 1);
+    window_again(w, again);
     return again;
 }
 
@@ -119,6 +117,13 @@ static bool is_again(const struct sessions *s, const struct session *ses, uint8_
 {
     const struct window *w = window_of(s, ses);
     return again || (qos && w && w->flags & WINDOW_UNSURE && !(flags & INFLIGHT_ASIDE));
+}
+
+bool id_is_taken(struct sessions *s, uint32_t id, const struct window *w, uint16_t packet_id)
+{
+    if (window_waits_for_store(s, w, packet_id))
+        request_store(s, id);
+    return window_is_taken(s, w, packet_id);
 }
 
 enum publish_result publish_to(struct sessions *s, uint32_t id, const struct message_parts *m,
@@ -134,7 +139,7 @@ enum publish_result publish_to(struct sessions *s, uint32_t id, const struct mes
                                 .subscriptions = how->options,
                                 .subscription_count = how->has_identifier ? how->count : 0};
     struct window *w = how->qos ? window_need(s, id) : NULL;
-    if (how->qos && (!w || !window_has_room(s, ses, w) || (!again && window_find(s, w, form.packet_id))))
+    if (how->qos && (!w || !window_has_room(s, ses, w) || (!again && id_is_taken(s, id, w, form.packet_id))))
         return PUBLISH_NO_ROOM;
     bool is_new = false;
     if (alias_wanted(s, ses))

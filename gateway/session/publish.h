@@ -34,6 +34,11 @@ void publish_merge(struct merged *out, const sub_options *options, size_t count,
 /* Whether the session's client published it. */
 bool publish_is_own(const struct sessions *s, uint32_t id, uint64_t origin);
 
+/* Whether a new message has to wait because its packet identifier is in use; sees to it that it will not be
+ * for long, if that is ours to do. */
+struct window;
+bool id_is_taken(struct sessions *s, uint32_t id, const struct window *w, uint16_t packet_id);
+
 enum publish_result {
     PUBLISH_SENT,
     PUBLISH_SKIPPED, /* above the client's Maximum Packet Size, or it cannot be encoded: as if it were done */

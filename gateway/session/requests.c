@@ -76,6 +76,13 @@ bool request_progress(struct sessions *s, uint32_t id, enum request_kind kind, u
     return taken;
 }
 
+void request_store(struct sessions *s, uint32_t id)
+{
+    struct window *w = window_of(s, session_at(s, id));
+    if (w && !(w->flags & WINDOW_STORING) && request_progress(s, id, REQUEST_STORED, 0))
+        window_storing(s, w);
+}
+
 bool request_subscribe(struct sessions *s, uint32_t id, const char *filter, size_t len, uint8_t options,
                        uint32_t identifier, uint64_t since)
 {
@@ -122,6 +129,7 @@ void request_close(struct sessions *s, uint32_t id, struct message *will)
     void *will_bytes = will ? encode_will(will, &will_len) : NULL;
     struct closing c = {.claim = ses->claim,
                         .expiry_s = extra->expiry_s,
+                        .is_unsure = w && w->flags & WINDOW_UNSURE,
                         .will_delay_s = rare ? rare->will_delay_s : 0,
                         .client_id = {.data = client_id, .len = (uint32_t)len},
                         .progress = {.data = progress, .len = (uint32_t)progress_len},
@@ -217,6 +225,18 @@ static void done_afterwards(struct sessions *s, const struct session_cookie *c, 
         close_answered(s, c, is_kept);
 }
 
+/* What is done is stored as done: its packet identifiers are free. */
+static void is_stored(struct sessions *s, uint32_t id, bool ok)
+{
+    struct session *ses = session_at(s, id);
+    struct window *w = window_of(s, ses);
+    if (!w)
+        return;
+    window_stored(s, w, ok);
+    catch_up_if_room(s, id);
+    window_tidy(s, ses);
+}
+
 void sessions_done(struct sessions *s, const struct session_cookie *c, int result)
 {
     if (c->kind == REQUEST_NONE)
@@ -233,6 +253,9 @@ void sessions_done(struct sessions *s, const struct session_cookie *c, int resul
     case REQUEST_PUBREL:
     case REQUEST_PUBCOMP:
         send_ack(s, c->session, c->kind == REQUEST_PUBREL ? MQTT_PUBREL : MQTT_PUBCOMP, c->packet_id, 0);
+        break;
+    case REQUEST_STORED:
+        is_stored(s, c->session, result != ENGINE_FAILED);
         break;
     case REQUEST_SUBACK:
     case REQUEST_UNSUBACK:

@@ -14,6 +14,7 @@ enum request_kind {
     REQUEST_PUBREC,
     REQUEST_PUBREL,  /* of ours: the client's PUBREC is stored */
     REQUEST_PUBCOMP, /* the client's PUBREL is stored */
+    REQUEST_STORED,  /* nothing: what is done is stored */
     REQUEST_SUBACK,
     REQUEST_UNSUBACK
 };
@@ -23,6 +24,8 @@ bool request_publish(struct sessions *s, uint32_t id, const struct message *m, e
                      uint16_t packet_id);
 /* The session's progress as it is now. */
 bool request_progress(struct sessions *s, uint32_t id, enum request_kind kind, uint16_t packet_id);
+/* The same, so that what is done is stored as done; unless that is under way. */
+void request_store(struct sessions *s, uint32_t id);
 /* kind REQUEST_NONE: the answer waits for a later one. */
 bool request_subscribe(struct sessions *s, uint32_t id, const char *filter, size_t len, uint8_t options,
                        uint32_t identifier, uint64_t since);
@@ -45,6 +48,7 @@ struct closing {
     uint64_t claim;
     uint32_t expiry_s, will_delay_s;
     struct ipc_bytes client_id, progress, will;
+    bool is_unsure; /* it has not read all that may have been sent before (SESSION_LEFT_OPEN) */
 };
 void close_send(struct sessions *s, const struct closing *c);
 /* The same when these publishes of QoS 2, whose packet identifiers are in the progress, are answered. */

@@ -350,7 +350,7 @@ static void write_cursors(struct sessions *s)
             break;
         const struct window *w = pool_at(s->windows, at);
         if (w->flags & WINDOW_DIRTY && session_is_stored(s, session_at(s, w->session)))
-            (void)!request_progress(s, w->session, REQUEST_NONE, 0);
+            request_store(s, w->session);
     }
     if (elapsed >= interval) {
         s->cycle_ms = clock_ms();

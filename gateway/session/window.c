@@ -20,7 +20,8 @@
 /* What may wait in the output of a client before no more of QoS 1 and 2 is put behind it. */
 #define OUTPUT_ENOUGH (32u << 10)
 /* Acknowledged messages that are remembered because an earlier one is not acknowledged. */
-#define DONE_ENOUGH 128
+#define DONE_ENOUGH   128
+#define DONE_TO_STORE 32
 
 static struct inflight *inflight_at(const struct sessions *s, uint32_t id)
 {
@@ -84,7 +85,8 @@ static void forget_done(struct sessions *s, struct window *w)
     for (uint32_t before = 0, id = w->first, next; id; id = next) {
         const struct inflight *i = inflight_at(s, id);
         next = i->next;
-        if (i->state == ENGINE_DONE && (i->seq <= upto || i->flags & INFLIGHT_ASIDE))
+        if (i->state == ENGINE_DONE && !(i->flags & INFLIGHT_UNSTORED) &&
+            (i->seq <= upto || i->flags & INFLIGHT_ASIDE))
             unlink_entry(s, w, before, id);
         else
             before = id;
@@ -150,6 +152,61 @@ struct inflight *window_find(const struct sessions *s, const struct window *w, u
     return NULL;
 }
 
+/* The entry that holds a packet identifier, done or not, or NULL. */
+static const struct inflight *holder_of(const struct sessions *s, const struct window *w, uint16_t packet_id)
+{
+    for (const struct inflight *i = inflight_at(s, w->first); i; i = inflight_at(s, i->next))
+        if ((i->state != ENGINE_DONE || i->flags & INFLIGHT_UNSTORED) &&
+            window_packet_id(i->seq) == packet_id)
+            return i;
+    return NULL;
+}
+
+bool window_is_taken(const struct sessions *s, const struct window *w, uint16_t packet_id)
+{
+    return holder_of(s, w, packet_id) != NULL;
+}
+
+bool window_waits_for_store(const struct sessions *s, const struct window *w, uint16_t packet_id)
+{
+    const struct inflight *i = holder_of(s, w, packet_id);
+    return i && i->state == ENGINE_DONE;
+}
+
+void window_storing(struct sessions *s, struct window *w)
+{
+    w->flags |= WINDOW_STORING;
+    for (struct inflight *i = inflight_at(s, w->first); i; i = inflight_at(s, i->next))
+        if (i->flags & INFLIGHT_UNSTORED)
+            i->flags |= INFLIGHT_TOLD;
+}
+
+void window_stored(struct sessions *s, struct window *w, bool ok)
+{
+    w->flags &= ~(uint32_t)WINDOW_STORING;
+    if (!ok)
+        w->flags |= WINDOW_DIRTY;
+    for (struct inflight *i = inflight_at(s, w->first); i; i = inflight_at(s, i->next))
+        if (i->flags & INFLIGHT_TOLD)
+            i->flags &= (uint8_t)(ok ? ~(INFLIGHT_TOLD | INFLIGHT_UNSTORED) : ~INFLIGHT_TOLD);
+}
+
+struct inflight *window_next_again(const struct sessions *s, const struct window *w)
+{
+    for (struct inflight *i = inflight_at(s, w->first); i; i = inflight_at(s, i->next))
+        if (i->flags & INFLIGHT_AGAIN && i->state == ENGINE_SENT && !(i->flags & INFLIGHT_ASIDE))
+            return i;
+    return NULL;
+}
+
+void window_again(struct window *w, struct inflight *i)
+{
+    i->flags &= (uint8_t)~INFLIGHT_AGAIN;
+    w->unacked++;
+    counter_add(COUNTER_INFLIGHT, 1);
+    counter_add(COUNTER_REDELIVERIES, 1);
+}
+
 struct inflight *window_find_seq(const struct sessions *s, const struct window *w, uint64_t seq)
 {
     for (struct inflight *i = inflight_at(s, w->first); i; i = inflight_at(s, i->next))
@@ -179,6 +236,8 @@ struct inflight *window_add(struct sessions *s, struct window *w, uint64_t seq, 
     return i;
 }
 
+bool window_is_full_of_done(const struct window *w) { return w->entries >= w->unacked + DONE_TO_STORE; }
+
 void window_done(struct sessions *s, struct session *ses, struct inflight *i)
 {
     struct window *w = window_of(s, ses);
@@ -186,6 +245,8 @@ void window_done(struct sessions *s, struct session *ses, struct inflight *i)
         w->unacked--;
         counter_sub(COUNTER_INFLIGHT, 1);
     }
+    if (i->state == ENGINE_RECEIVED && session_is_stored(s, ses))
+        i->flags |= INFLIGHT_UNSTORED;
     if (i->flags & INFLIGHT_SHARED)
         share_done(s, w->session, i->seq);
     i->state = ENGINE_DONE;
@@ -321,8 +382,8 @@ void *window_progress(const struct sessions *s, const struct session *ses, size_
     for (const struct inflight *i = w ? inflight_at(s, w->first) : NULL; i; i = inflight_at(s, i->next))
         if (i->flags & INFLIGHT_ASIDE ? i->state != ENGINE_DONE && !(i->flags & INFLIGHT_SHARED)
                                       : i->seq > p.cursor)
-            out[p.outs++] =
-                (struct engine_inflight){.seq = i->seq, .packet_id = stored_packet_id(i), .state = i->state};
+            out[p.outs++] = (struct engine_inflight){
+                .seq = i->seq, .packet_id = stored_packet_id(i), .state = i->state, .qos = i->qos};
     for (const struct incoming *i = w ? incoming_at(s, w->incoming) : NULL; i; i = incoming_at(s, i->next))
         in[p.ins++] = i->packet_id;
     p.out = out;
@@ -348,7 +409,7 @@ bool window_restore(struct sessions *s, uint32_t session, const struct engine_pr
         uint8_t flags = o->state == ENGINE_SENT ? INFLIGHT_AGAIN : 0;
         if (o->seq <= p->cursor || (!o->packet_id && o->state != ENGINE_DONE))
             flags |= INFLIGHT_ASIDE;
-        if (!window_add(s, w, o->seq, o->state == ENGINE_RECEIVED ? 2 : 0, o->state, flags))
+        if (!window_add(s, w, o->seq, o->state == ENGINE_RECEIVED ? 2 : o->qos, o->state, flags))
             return false;
     }
     for (unsigned n = 0; n < p->ins; n++)

@@ -29,9 +29,12 @@ struct inflight {
     uint8_t unused;
 };
 enum {
-    INFLIGHT_AGAIN = 1, /* sent on an earlier connection: to be sent again with DUP */
-    INFLIGHT_ASIDE = 2, /* a retained or shared message: says nothing about the cursor */
-    INFLIGHT_SHARED = 4 /* the hub waits to hear of it (shares.c) */
+    INFLIGHT_AGAIN = 1,  /* sent on an earlier connection: to be sent again with DUP */
+    INFLIGHT_ASIDE = 2,  /* a retained or shared message: says nothing about the cursor */
+    INFLIGHT_SHARED = 4, /* the hub waits to hear of it (shares.c) */
+    INFLIGHT_UNSTORED =
+        8,             /* QoS 2, done, but stored as not done: its packet identifier is taken until it is */
+    INFLIGHT_TOLD = 16 /* and the hub has been told */
 };
 
 /* A publish of the client with QoS 2 whose PUBREL has not come. 8 bytes. */
@@ -47,6 +50,7 @@ enum {
     WINDOW_DIRTY = 2,    /* the stored cursor is not what it could be */
     WINDOW_QUEUED = 4,   /* in the queue of those to be looked after (catch_up.c) */
     WINDOW_STALLED = 32, /* will be in it in a moment */
+    WINDOW_STORING = 64, /* a progress with which entries are told is under way */
     WINDOW_UNSURE = 16,  /* what it reads from the log may have been sent before */
     WINDOW_HELD = 8      /* its connection's input is held until publishes are answered */
 };
@@ -83,6 +87,17 @@ static inline uint16_t window_packet_id(uint64_t seq) { return (uint16_t)(1 + se
 bool window_has_room(const struct sessions *s, const struct session *ses, const struct window *w);
 /* The message in flight with this packet identifier / this number, or NULL. */
 struct inflight *window_find(const struct sessions *s, const struct window *w, uint16_t packet_id);
+/* Whether the packet identifier cannot be used now. */
+bool window_is_taken(const struct sessions *s, const struct window *w, uint16_t packet_id);
+/* Whether one that is done holds it until it is stored. */
+bool window_waits_for_store(const struct sessions *s, const struct window *w, uint16_t packet_id);
+/* The progress about to be stored says that what is done is done; and it is stored, or failed to be. */
+void window_storing(struct sessions *s, struct window *w);
+void window_stored(struct sessions *s, struct window *w, bool ok);
+/* The first message of the log that was sent on an earlier connection and is to be sent again, or NULL. */
+struct inflight *window_next_again(const struct sessions *s, const struct window *w);
+/* It is sent again now, and counts. */
+void window_again(struct window *w, struct inflight *i);
 struct inflight *window_find_seq(const struct sessions *s, const struct window *w, uint64_t seq);
 /* A retained message (any: seq 0) that was sent on an earlier connection and is to be sent again, or NULL. */
 struct inflight *window_find_aside(const struct sessions *s, const struct window *w, uint64_t seq);
@@ -92,6 +107,8 @@ bool window_give_up(struct sessions *s, struct session *ses, bool aside, uint64_
 /* Notes a message that is about to be sent. NULL: no room in the pool. */
 struct inflight *window_add(struct sessions *s, struct window *w, uint64_t seq, uint8_t qos, uint8_t state,
                             uint8_t flags);
+/* Whether so many are done that it is time to store that. */
+bool window_is_full_of_done(const struct window *w);
 /* Notes that a message is acknowledged for good. */
 void window_done(struct sessions *s, struct session *ses, struct inflight *i);
 /* The client takes no more for now. */

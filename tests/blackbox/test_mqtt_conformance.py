@@ -175,7 +175,6 @@ def test_unsubscribing_completes_what_was_begun_and_begins_nothing(gateway, vers
         to.ping()
 
 
-@pytest.mark.xfail(strict=True, reason="what is sent again is read by the filters of the session, and this one is gone")
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("qos", [1, 2])
 def test_what_was_sent_before_unsubscribing_comes_again_at_the_reconnect(gateway, version, qos):
@@ -226,7 +225,6 @@ def test_a_shared_message_that_its_member_refuses_goes_to_nobody_else(gateway):
         assert sorted(int(m.payload) for m in mine + theirs) == list(range(10))
 
 
-@pytest.mark.xfail(strict=True, reason="that a session was left open is forgotten at its next orderly end")
 def test_what_was_sent_before_a_crash_has_dup_though_the_client_left_in_order_meanwhile(start):
     gateway = start(mqtt="max_inflight = 10")
     count = 60

@@ -251,7 +251,7 @@ static bool small_request(enum ipc_type type)
     struct ipc_message progress =
         IPC_MAKE(PROGRESS, IPC_NUM(0), IPC_NUM(1), IPC_BYTES("s1", 2), IPC_BYTES("", 0));
     struct ipc_message close_ = IPC_MAKE(CLOSE, IPC_NUM(0), IPC_NUM(1), IPC_NUM(60), IPC_NUM(0),
-                                         IPC_BYTES("s1", 2), IPC_BYTES("", 0), IPC_BYTES("", 0));
+                                         IPC_BYTES("s1", 2), IPC_BYTES("", 0), IPC_BYTES("", 0), IPC_NUM(0));
     bool taken = hub_link_request(link_, type == IPC_CLOSE ? &close_ : &progress, &c);
     made += taken;
     return taken;

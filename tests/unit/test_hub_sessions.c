@@ -197,9 +197,9 @@ static void say_close_with(unsigned w, const char *id, uint64_t claim, uint32_t 
         ck_assert_uint_le(will_len, sizeof will_bytes);
         ipc_encode(&message, will_bytes);
     }
-    struct ipc_message m =
-        IPC_MAKE(CLOSE, IPC_NUM(++peer[w].requests), IPC_NUM(claim), IPC_NUM(expiry), IPC_NUM(delay), ID(id),
-                 IPC_BYTES(progress, cursor ? progress_size(&p) : 0), IPC_BYTES(will_bytes, will_len));
+    struct ipc_message m = IPC_MAKE(
+        CLOSE, IPC_NUM(++peer[w].requests), IPC_NUM(claim), IPC_NUM(expiry), IPC_NUM(delay), ID(id),
+        IPC_BYTES(progress, cursor ? progress_size(&p) : 0), IPC_BYTES(will_bytes, will_len), IPC_NUM(0));
     send_to_hub(w, &m);
     settle();
     ck_assert_uint_eq(peer[w].done, peer[w].requests);
@@ -471,7 +471,7 @@ START_TEST(leaving_and_coming_back_within_one_commit)
 {
     open_session(0, "a", 10, 60, false);
     struct ipc_message close = IPC_MAKE(CLOSE, IPC_NUM(++peer[0].requests), IPC_NUM(10), IPC_NUM(0),
-                                        IPC_NUM(0), ID("a"), IPC_BYTES("", 0), IPC_BYTES("", 0));
+                                        IPC_NUM(0), ID("a"), IPC_BYTES("", 0), IPC_BYTES("", 0), IPC_NUM(0));
     struct ipc_message open = IPC_MAKE(OPEN, IPC_NUM(20), IPC_NUM(0), IPC_NUM(60), ID("a"));
     send_to_hub(0, &close);
     send_to_hub(0, &open);
@@ -791,7 +791,7 @@ START_TEST(what_is_no_will_is_not_stored)
 {
     open_session(0, "a", 10, 60, false);
     struct ipc_message m = IPC_MAKE(CLOSE, IPC_NUM(++peer[0].requests), IPC_NUM(10), IPC_NUM(60), IPC_NUM(5),
-                                    ID("a"), IPC_BYTES("x", 1), IPC_BYTES("nonsense", 8));
+                                    ID("a"), IPC_BYTES("x", 1), IPC_BYTES("nonsense", 8), IPC_NUM(0));
     send_to_hub(0, &m);
     settle();
     assert_away_since("a", START);
@@ -1004,7 +1004,7 @@ START_TEST(who_comes_back_finds_everything_though_it_was_not_written)
                                           IPC_NUM(1), IPC_NUM(0), IPC_NUM(1), ID("a"), ID(filter));
         struct ipc_message close =
             IPC_MAKE(CLOSE, IPC_NUM(++peer[0].requests), IPC_NUM(claim - 10), IPC_NUM(60), IPC_NUM(0),
-                     ID("a"), IPC_BYTES("", 0), IPC_BYTES("", 0));
+                     ID("a"), IPC_BYTES("", 0), IPC_BYTES("", 0), IPC_NUM(0));
         struct ipc_message open = IPC_MAKE(OPEN, IPC_NUM(claim), IPC_NUM(0), IPC_NUM(60), ID("a"));
         send_to_hub(0, &sub);
         send_to_hub(0, &close);

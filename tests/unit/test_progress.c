@@ -34,7 +34,7 @@ END_TEST
 START_TEST(everything_comes_back)
 {
     const struct engine_inflight out[] = {
-        {101, 7, ENGINE_SENT}, {102, 65535, ENGINE_RECEIVED}, {900, 0, ENGINE_DONE}};
+        {101, 7, ENGINE_SENT, 1}, {102, 65535, ENGINE_RECEIVED, 2}, {900, 0, ENGINE_DONE, 0}};
     const uint16_t in[] = {1, 65535};
     const struct engine_progress p = {.cursor = 100, .out = out, .in = in, .outs = 3, .ins = 2};
     struct progress_buffer *b = encode_and_decode(&p);
@@ -73,7 +73,7 @@ END_TEST
 
 START_TEST(what_is_none_is_refused)
 {
-    const struct engine_inflight out = {101, 7, ENGINE_DONE};
+    const struct engine_inflight out = {101, 7, ENGINE_DONE, 0};
     const uint16_t in = 3;
     const struct engine_progress p = {.cursor = 100, .out = &out, .in = &in, .outs = 1, .ins = 1};
     char bytes[64] = "";

@@ -483,8 +483,9 @@ static void come_round(void)
         ;
 }
 
-/* A message that cannot be sent again, because nobody subscribes to it any more, stands in nobody's way. */
-START_TEST(a_message_that_is_gone_does_not_hold_its_packet_identifier)
+/* One that nobody subscribes to any more is sent again all the same ([MQTT-4.4.0-1], [MQTT-3.10.4-3]);
+ * another with its packet identifier waits for it. */
+START_TEST(a_message_without_a_subscription_is_sent_again_and_holds_its_packet_identifier)
 {
     struct peer p = peer_stored(&rig, "c", MQTT_V5, false);
     peer_subscribe(&p, "a", 1);
@@ -496,6 +497,8 @@ START_TEST(a_message_that_is_gone_does_not_hold_its_packet_identifier)
     come_round();
     publish_many("b", 1, 2, 1);
     p = peer_stored(&rig, "c", MQTT_V5, true);
+    expect_again(&p, "a", 0, 1, id);
+    peer_complete(&p, 1, id);
     ck_assert_uint_eq(expect_number(&p, "b", 1, 1).packet_id, id);
     expect_number(&p, "b", 2, 1);
     peer_drop(&p);
@@ -1024,7 +1027,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, all_filters_of_a_packet_are_answered_together);
     tcase_add_test(tc, a_subscription_does_not_reach_back);
     tcase_add_test(tc, what_retention_has_removed_is_skipped);
-    tcase_add_test(tc, a_message_that_is_gone_does_not_hold_its_packet_identifier);
+    tcase_add_test(tc, a_message_without_a_subscription_is_sent_again_and_holds_its_packet_identifier);
     tcase_add_test(tc, packet_identifiers_come_round_in_order);
     tcase_add_loop_test(tc, a_takeover_goes_on_where_the_first_was, 0, 2);
     tcase_add_test(tc, many_connections_want_one_session);
