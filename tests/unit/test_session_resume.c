@@ -505,6 +505,34 @@ START_TEST(a_message_without_a_subscription_is_sent_again_and_holds_its_packet_i
 }
 END_TEST
 
+/*
+ * Regression: a message of QoS 2 was complete, another one with its packet identifier was sent before that
+ * was stored, and the worker died. The store still said that the first one was to be released; PUBREL for
+ * that released the second, which then came twice.
+ */
+START_TEST(the_identifier_of_what_is_complete_is_taken_until_that_is_stored)
+{
+    struct peer p = peer_stored(&rig, "c", MQTT_V5, false);
+    peer_subscribe(&p, "a", 2);
+    publish_many("a", 0, 1, 2);
+    uint16_t id = expect_number(&p, "a", 0, 2).packet_id;
+    peer_complete(&p, 2, id);
+    come_round();
+    rig.hold_requests = true;
+    publish_many("a", 1, 1, 2);
+    peer_expect_nothing(&p);
+    rig_kill_worker(&rig, 0);
+    peer_free(&p);
+    p = peer_stored(&rig, "c", MQTT_V5, true);
+    peer_expect_ack(&p, MQTT_PUBREL, id, 0);
+    peer_ack(&p, MQTT_PUBCOMP, id);
+    rig_pass(&rig, 1000);
+    ck_assert_uint_eq(expect_number(&p, "a", 1, 2).packet_id, id);
+    peer_complete(&p, 2, id);
+    peer_drop(&p);
+}
+END_TEST
+
 /* The fan-out of one topic is slow, another one overtakes it, and the identifiers are the same: the later
  * message must not be sent first, or after a reconnect neither could be. */
 START_TEST(packet_identifiers_come_round_in_order)
@@ -1028,6 +1056,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, a_subscription_does_not_reach_back);
     tcase_add_test(tc, what_retention_has_removed_is_skipped);
     tcase_add_test(tc, a_message_without_a_subscription_is_sent_again_and_holds_its_packet_identifier);
+    tcase_add_test(tc, the_identifier_of_what_is_complete_is_taken_until_that_is_stored);
     tcase_add_test(tc, packet_identifiers_come_round_in_order);
     tcase_add_loop_test(tc, a_takeover_goes_on_where_the_first_was, 0, 2);
     tcase_add_test(tc, many_connections_want_one_session);
