@@ -136,6 +136,8 @@ def all_memory(pid):
     found = []
     with open(f"/proc/{pid}/smaps") as smaps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
         for block in re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", smaps.read()):
+            if block.split("\n", 1)[0].endswith("/holdfast.mdb"):  # the data file, as long as it may ever be; read only
+                continue
             start, end = (int(part, 16) for part in block.split()[0].split("-"))
             flags = re.search(r"^VmFlags:(.*)", block, re.M).group(1).split()
             if not re.search(r"^Rss: +0 kB", block, re.M) and "rd" in flags and "[v" not in block.split("\n")[0]:
