@@ -10,7 +10,7 @@
 #include "gateway/base/check.h"
 #include "gateway/base/xmalloc.h"
 
-#define BLOCK_KEPT (64u << 10)
+#define BLOCK_KEPT (4u << 10)
 
 /* What a message costs beside its bytes: nodes in four tables. */
 #define MESSAGE_OVERHEAD 512
@@ -46,6 +46,8 @@ void batch_add(struct batch *b, struct batch_op head, const struct batch_range r
         b->message_bytes += bytes + MESSAGE_OVERHEAD;
     if (head.type == OP_APPEND)
         b->appends++;
+    if (head.type >= OP_SESSION_PUT && head.type <= OP_PROGRESS)
+        b->scattered++;
 }
 
 void batch_move(struct batch *to, struct batch *from)
@@ -58,6 +60,7 @@ void batch_move(struct batch *to, struct batch *from)
         memcpy(grow(to, from->size), from->block, from->size);
         to->ops += from->ops;
         to->appends += from->appends;
+        to->scattered += from->scattered;
         to->message_bytes += from->message_bytes;
         to->last_seq = from->last_seq;
         to->ticket = from->ticket;

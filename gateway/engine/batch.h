@@ -38,6 +38,7 @@ struct batch {
     char *block;
     size_t size, room;
     uint32_t ops, appends;
+    uint32_t scattered;     /* operations on sessions: each changes pages of its own */
     uint64_t message_bytes; /* of messages appended or retained, with what keeping them costs about */
     uint64_t last_seq;      /* the newest number given to a message when it was committed */
     uint64_t ticket;        /* of its last commit */

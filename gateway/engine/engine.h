@@ -85,6 +85,10 @@ struct engine_ops {
     uint64_t (*commit)(struct engine *e);
     /* Whether more waits for the disk than should: append() refuses, and the rest had better wait. */
     bool (*busy)(const struct engine *e);
+    /* Whether as many changes of sessions wait as one transaction should have: whoever hands in more had
+     * better wait until commits were told. Each may touch pages of its own, and the store keeps the memory of
+     * the greatest transaction for ever. */
+    bool (*crowded)(const struct engine *e);
     /* Once a second: removes what has expired, looks after readers that died, retries a full disk. */
     void (*tick)(struct engine *e);
     /* Readable when poll() has something to tell. */

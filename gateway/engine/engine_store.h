@@ -78,7 +78,8 @@ struct engine_inflight {
 struct engine_progress {
     uint64_t cursor; /* everything up to here is acknowledged; never moves back */
     const struct engine_inflight *out;
-    const uint16_t *in; /* packet identifiers of QoS 2 messages received and not released */
+    const uint16_t *in; /* packet identifiers of QoS 2 messages received and not released; first, 0, last: all
+                           from one to the other */
     uint16_t outs, ins;
     bool with_messages; /* it goes with the messages handed in beside it: kept if they are kept */
 };

@@ -26,6 +26,7 @@
 #include "gateway/base/xmalloc.h"
 
 LOG_EVENT_ONCE_A_SECOND(failed_event, "data_file_failed", LOG_LEVEL_ERROR);
+LOG_EVENT_ONCE_A_SECOND(removed_event, "data_file_removed", LOG_LEVEL_ERROR);
 
 /* Reader slots of 64 bytes in the lock file, as many as its size says: every worker there can be, the hub,
  * and people who look. */
@@ -45,7 +46,8 @@ struct lmdb {
     struct kv kv;
     MDB_env *env;
     MDB_dbi dbi[KV_TABLES];
-    int fd; /* LMDB's own */
+    int fd;     /* LMDB's own */
+    char *file; /* its name */
     bool read_only;
     uint64_t limit, reserve;
     uint64_t allocated; /* disk space is there up to this offset */
@@ -277,6 +279,19 @@ static bool allocate(struct lmdb *l, uint64_t end)
     return true;
 }
 
+/* Whether the file still has its name. Somebody may have removed or replaced it: then what is written would
+ * be gone with the last process that has it open. */
+static bool is_in_place(const struct lmdb *l)
+{
+    struct stat open_one, named;
+    if (fstat(l->fd, &open_one) != 0 ||
+        (stat(l->file, &named) == 0 && open_one.st_dev == named.st_dev && open_one.st_ino == named.st_ino))
+        return true;
+    LOG(removed_event, LOG_STR("file", l->file),
+        LOG_STR("hint", "it was moved or removed while in use: put it back, or restart the gateway"));
+    return false;
+}
+
 /*
  * New entries are let in while the file can grow by twice their size, with the reserve behind that still
  * untouched: what removes entries and moves cursors has to write too, and so does copying pages on the way
@@ -288,6 +303,8 @@ static enum kv_result lmdb_room(struct kv *kv, uint64_t bytes)
 {
     struct lmdb *l = lmdb_of(kv);
     MDB_envinfo info;
+    if (!is_in_place(l))
+        return KV_FAILED;
     mdb_env_info(l->env, &info);
     uint64_t end = (info.me_last_pgno + 1) * (uint64_t)l->page, need = 2 * bytes + l->reserve;
     bool limited = end + need > l->limit;
@@ -322,6 +339,7 @@ static void lmdb_close(struct kv *kv)
     struct lmdb *l = lmdb_of(kv);
     if (l->env)
         mdb_env_close(l->env);
+    free(l->file);
     free(l);
 }
 
@@ -360,8 +378,9 @@ static int put_format(MDB_txn *t, MDB_dbi meta, uint32_t format)
     return mdb_put(t, meta, &k, &v, 0);
 }
 
-/* Whether the file is ours, and not of a later time. */
-static enum kv_open_result check_format(MDB_txn *t, MDB_dbi meta, uint32_t known, int *code)
+/* Whether the file is ours, and not of a later time. One of an earlier time becomes one of this when it is
+ * opened for writing: what a format adds may be missing. */
+static enum kv_open_result check_format(MDB_txn *t, MDB_dbi meta, uint32_t known, bool read_only, int *code)
 {
     MDB_val k = {sizeof format_key - 1, (void *)format_key}, v;
     uint32_t format;
@@ -372,7 +391,10 @@ static enum kv_open_result check_format(MDB_txn *t, MDB_dbi meta, uint32_t known
         return KV_OPEN_FOREIGN;
     memcpy(&format, (char *)v.mv_data + sizeof format_magic - 1, sizeof format);
     *code = (int)le32toh(format);
-    return le32toh(format) > known ? KV_OPEN_NEWER : KV_OPEN_OK;
+    if (le32toh(format) > known)
+        return KV_OPEN_NEWER;
+    *code = le32toh(format) < known && !read_only ? put_format(t, meta, known) : 0;
+    return *code ? KV_OPEN_ERROR : KV_OPEN_OK;
 }
 
 /* Opens the tables; in a new file makes them, in one transaction with the format. */
@@ -396,7 +418,8 @@ static enum kv_open_result open_tables(struct lmdb *l, MDB_txn *t, uint32_t form
             *code = put_format(t, l->dbi[i], format);
         if (*code)
             return KV_OPEN_ERROR;
-        enum kv_open_result r = i == KV_META ? check_format(t, l->dbi[i], format, code) : KV_OPEN_OK;
+        enum kv_open_result r =
+            i == KV_META ? check_format(t, l->dbi[i], format, l->read_only, code) : KV_OPEN_OK;
         if (r != KV_OPEN_OK)
             return r;
     }
@@ -457,6 +480,7 @@ enum kv_open_result kv_lmdb_open(const struct kv_lmdb_settings *s, struct kv **o
 {
     struct lmdb *l = xcalloc(1, sizeof *l);
     l->kv.ops = &lmdb_ops;
+    l->file = xstrdup(s->file);
     l->read_only = s->read_only;
     l->limit = s->limit & ~(uint64_t)0xFFFF;
     l->reserve = s->reserve < l->limit / 8 ? s->reserve : l->limit / 8;

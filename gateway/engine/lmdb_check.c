@@ -318,13 +318,15 @@ enum lmdb_check lmdb_check_file(const char *file, bool deep, char *why, size_t w
     struct check c = {.why = why, .why_size = why_size};
     enum lmdb_check r = LMDB_CHECK_ERROR;
     snprintf(why, why_size, "not made by Holdfast");
-    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    int fd = open(file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOENT ? LMDB_CHECK_NEW : LMDB_CHECK_ERROR;
-    if (fstat(fd, &st) == 0 && st.st_size == 0) {
-        r = LMDB_CHECK_NEW;
+    if (fstat(fd, &st) != 0) {
+        r = LMDB_CHECK_ERROR;
     } else if (!S_ISREG(st.st_mode)) {
         r = LMDB_CHECK_FOREIGN;
+    } else if (st.st_size == 0) {
+        r = LMDB_CHECK_NEW;
     } else {
         c.size = (uint64_t)st.st_size;
         void *map = mmap(NULL, c.size, PROT_READ, MAP_SHARED, fd, 0);

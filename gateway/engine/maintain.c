@@ -173,21 +173,40 @@ static enum kv_result remove_messages(struct writer *w, uint32_t most, bool *mor
     return KV_OK;
 }
 
+/* Whether the index has to be completed now: for its own sake, or so that messages can be removed. */
+static bool index_is_due(const struct writer_state *s, uint32_t appends)
+{
+    bool many = s->unindexed >= INDEX_AT || s->unindexed_bytes >= INDEX_AT_BYTES;
+    return s->tick_due || many || (s->more && appends == 0);
+}
+
+/* A slice of removals, when the index knows all messages. */
+static enum kv_result remove_slice(struct writer *w)
+{
+    struct writer_state *s = &w->state;
+    uint32_t most = w->refusing == ENGINE_OK ? MESSAGES_PER_SLICE + 2 * s->appended : MESSAGES_WHEN_FULL;
+    if (s->sweeps == 0 || s->unindexed)
+        return KV_OK;
+    s->appended = 0;
+    return remove_messages(w, most, &s->more);
+}
+
 enum kv_result writer_maintain(struct writer *w, uint32_t appends)
 {
     struct writer_state *s = &w->state;
     enum kv_result r = KV_OK;
-    bool more = false;
-    uint32_t most = w->refusing == ENGINE_OK ? MESSAGES_PER_SLICE + 2 * appends : MESSAGES_WHEN_FULL;
+    s->appended += appends;
+    if (index_is_due(s, appends))
+        r = writer_index(w);
     if (s->now_ms == 0)
-        return KV_OK;
-    if (s->tick_due || s->sweeps == 0)
+        return r;
+    if (r == KV_OK && (s->tick_due || s->sweeps == 0))
         r = sweep_sessions(w);
     if (r == KV_OK && s->tick_due)
         r = sweep_retained(w);
-    if (r == KV_OK && s->sweeps > 0)
-        r = remove_messages(w, most, &more);
+    if (r == KV_OK)
+        r = remove_slice(w);
     s->tick_due = false;
-    s->more = more || s->sweeps == 0;
+    s->more = s->more || s->sweeps == 0 || (w->refusing != ENGINE_OK && s->unindexed);
     return r;
 }

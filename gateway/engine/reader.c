@@ -59,6 +59,20 @@ enum kv_result reader_head(struct kv_txn *t, uint64_t *head)
     return r == KV_NOT_FOUND ? KV_OK : r; /* the file has just been made */
 }
 
+enum kv_result reader_indexed(struct kv_txn *t, uint64_t *seq)
+{
+    struct kv_bytes value;
+    uint64_t le;
+    enum kv_result r = kv_get(t, KV_META, kv_bytes(RECORD_INDEXED_KEY, strlen(RECORD_INDEXED_KEY)), &value);
+    if (r == KV_NOT_FOUND)
+        return reader_head(t, seq);
+    if (r != KV_OK || value.size != sizeof le)
+        return KV_FAILED;
+    memcpy(&le, value.data, sizeof le);
+    *seq = le64toh(le);
+    return KV_OK;
+}
+
 /* Room for n records of a size, in an array that only grows. */
 static void *room(void *array, size_t *have, size_t n, size_t size)
 {

@@ -75,5 +75,7 @@ enum name_walk_result name_walk_step(struct name_walk *w, struct kv_txn *t, enum
 
 /* The newest number that was ever appended, as the snapshot has it. */
 enum kv_result reader_head(struct kv_txn *t, uint64_t *head);
+/* The number up to which the log's index is complete. */
+enum kv_result reader_indexed(struct kv_txn *t, uint64_t *seq);
 
 #endif

@@ -11,7 +11,11 @@
 #include "gateway/engine/engine_store.h"
 #include "gateway/engine/kv.h"
 
-#define RECORD_FORMAT 1 /* of the whole file; a file with a greater one is not touched */
+/* Of the whole file; a file with a greater one is not touched, one with a smaller one is taken over. In
+ * format 1 the index is complete; since 2, up to the number under RECORD_INDEXED_KEY in the table of what
+ * there is once. */
+#define RECORD_FORMAT      2
+#define RECORD_INDEXED_KEY "indexed"
 
 /* A name (topic, filter, client id) as a key: itself, or, beyond NAME_KEY_LONG - 1 bytes, its first
  * NAME_KEY_LONG - 32 bytes and the SHA-256 of it all; the value then holds the name. */

@@ -3,15 +3,16 @@
  * of their numbers, a batch at a time. The snapshot is let go between the batches; what the scan keeps are
  * numbers, which stay true whatever is added or removed meanwhile.
  *
- * It begins a round by noting the newest number, `until`: what is committed later belongs to the next round.
- * Then there are two ways to go, and the cheaper one is taken:
+ * It begins a round by noting its end, `until`, the newest number or where the index ends: what lies behind
+ * that belongs to the next round. Then there are two ways to go, and the cheaper one is taken:
  *
  *   streams   Each topic that matches and has a message after the position is a stream: its id and its next
  *             number. They are collected (topics of exact filters by look-up, those of wildcards by a walk
  *             over the table of topics) and merged with a heap: take the least number, give the message, look
  *             up the topic's next. A step costs one look into the index, whatever the length of the log.
  *   tail      When wildcards are among the filters and no more numbers lie between the position and `until`
- *             than there are topics to walk over, the log itself is read from the position on.
+ *             than there are topics to walk over, the log itself is read from the position on. So it is where
+ *             the index is not complete yet, which is a round of its own: a few hundred messages at the most.
  *
  * Memory is bounded: of more than STREAMS_MAX streams, those with the least next numbers are kept, and the
  * round ends before the least number that was left out. Nothing below it is missed, and a round over more
@@ -30,6 +31,8 @@ LOG_EVENT_ONCE_A_SECOND(damaged_event, "data_file_damaged", LOG_LEVEL_ERROR);
 #define STREAMS_MAX 1024
 /* Looks into tables per call: a millisecond or two. */
 #define STEPS_PER_CALL 1024
+/* Filters that are compared with a topic in the time of a look into a table. */
+#define FILTERS_PER_STEP 16
 
 struct stream {
     uint64_t seq; /* the next message's */
@@ -280,15 +283,18 @@ static enum given follow(struct engine_scan *s, engine_message_fn fn, void *ctx,
 /* Begins a round; false: the log cannot be read. */
 static bool start_round(struct engine_scan *s)
 {
-    if (reader_head(s->reader->t, &s->until) != KV_OK)
+    uint64_t indexed;
+    if (reader_head(s->reader->t, &s->until) != KV_OK || reader_indexed(s->reader->t, &indexed) != KV_OK)
         return false;
     s->streams = 0;
     s->filter = 0;
     s->walking = false;
     if (s->until < s->position)
         s->until = s->position;
-    s->phase = s->wildcards && s->until - s->position <= kv_count(s->reader->t, KV_TOPICS) ? PHASE_TAIL
-                                                                                           : PHASE_COLLECT;
+    bool near = s->wildcards && s->until - s->position <= kv_count(s->reader->t, KV_TOPICS);
+    s->phase = near || indexed <= s->position ? PHASE_TAIL : PHASE_COLLECT;
+    if (s->phase == PHASE_COLLECT && s->until > indexed)
+        s->until = indexed;
     return true;
 }
 
@@ -326,10 +332,10 @@ static enum engine_scan_result run(struct engine_scan *s, size_t max, engine_mes
     uint64_t head;
     if (reader_head(s->reader->t, &head) != KV_OK)
         return ENGINE_SCAN_ERROR;
-    for (unsigned steps = 0;; steps++) {
+    for (size_t steps = 0;; steps += s->phase == PHASE_TAIL ? 1 + s->count / FILTERS_PER_STEP : 1) {
         if (s->phase == PHASE_START && s->position >= head)
             return ENGINE_SCAN_END;
-        if (steps == STEPS_PER_CALL || max == 0)
+        if (steps >= STEPS_PER_CALL || max == 0)
             return ENGINE_SCAN_MORE;
         if (s->phase == PHASE_START && !start_round(s))
             return ENGINE_SCAN_ERROR;

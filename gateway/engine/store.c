@@ -41,6 +41,11 @@ LOG_EVENT_ONCE_A_SECOND(unreserved_event, "sequence_not_reserved", LOG_LEVEL_ERR
 #define SEQ_LIMIT   ((uint64_t)1 << 53)
 /* Numbers are reserved on disk in blocks; the next block is asked for when half of one is left. */
 #define SEQ_BLOCK ((uint64_t)1 << 24)
+/* Changes of sessions that one transaction should have: a few on a fast disk, where a commit for each few
+ * costs nothing; more on one that takes longer, so that ten thousand a second can change on either. */
+#define SCATTERED_MIN     16u
+#define SCATTERED_MAX     320u
+#define SCATTERED_EACH_US 100u
 
 struct done {
     uint64_t ticket, last_seq;
@@ -79,6 +84,8 @@ struct engine {
     /* both sides', without */
     atomic_uint_fast64_t reserved; /* numbers up to this are reserved on disk */
     atomic_uint_fast64_t handed;   /* bytes in queued and working */
+    atomic_uint scattered;         /* changes of sessions in queued, */
+    atomic_uint scattered_max;     /* and how many of them are enough for a transaction */
     atomic_int refusing;
 };
 
@@ -142,6 +149,13 @@ static void publish_figures(struct engine *e, enum engine_result r, uint64_t us)
     *f = now;
 }
 
+/* How many changes of sessions the next transaction should have, when the last one took that long. */
+static unsigned scattered_max(uint64_t us)
+{
+    uint64_t n = us / SCATTERED_EACH_US;
+    return n < SCATTERED_MIN ? SCATTERED_MIN : n > SCATTERED_MAX ? SCATTERED_MAX : (unsigned)n;
+}
+
 /* Under the lock: what a run has brought. */
 static void publish(struct engine *e, const struct batch *b, enum engine_result r, uint64_t us)
 {
@@ -157,7 +171,8 @@ static void publish(struct engine *e, const struct batch *b, enum engine_result 
         add_done(&e->done, (struct done){b->ticket, b->last_seq, r});
     else if (r != ENGINE_OK && b->appends)
         LOG(lost_event, LOG_U64("messages", b->appends), LOG_STR("why", engine_result_text(r)));
-    if (e->done.count || e->expired.ops)
+    atomic_store(&e->scattered_max, scattered_max(us));
+    if (e->done.count || e->expired.ops || b->scattered >= SCATTERED_MIN)
         tell(e);
 }
 
@@ -198,6 +213,7 @@ static void *thread_main(void *arg)
         if (e->stop && e->queued.ops == 0)
             break;
         batch_move(&e->working, &e->queued);
+        atomic_store(&e->scattered, 0);
         e->working_bytes = e->working.size;
         e->urgent = false;
         pthread_mutex_unlock(&e->lock);
@@ -347,12 +363,13 @@ uint64_t store_commit(struct engine *e)
     pthread_mutex_lock(&e->lock);
     batch_move(&e->queued, &e->filling);
     atomic_store(&e->handed, e->queued.size + e->working_bytes);
+    atomic_store(&e->scattered, e->queued.scattered);
     if (e->settings.sync != ENGINE_SYNC_ALWAYS) {
         add_done(&e->done, done);
         tell(e);
     }
     size_t most = e->settings.max_pending_bytes;
-    if (e->hurry || (most && e->queued.size > most / 2))
+    if (e->hurry || (most && e->queued.size > most / 2) || e->queued.scattered >= SCATTERED_MIN)
         e->urgent = true;
     e->hurry = false;
     pthread_cond_signal(&e->wake);
@@ -465,6 +482,11 @@ bool store_busy(const struct engine *e)
 {
     return e->filling.size + atomic_load(&e->handed) > e->settings.max_pending_bytes &&
            e->settings.max_pending_bytes;
+}
+
+bool store_crowded(const struct engine *e)
+{
+    return e->filling.scattered + atomic_load(&e->scattered) >= atomic_load(&e->scattered_max);
 }
 
 void store_tick(struct engine *e)

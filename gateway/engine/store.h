@@ -37,6 +37,7 @@ void store_progress(struct engine *e, const char *client_id, size_t len, const s
 void store_note(struct engine *e, const char *name, const void *data, size_t len);
 uint64_t store_commit(struct engine *e);
 bool store_busy(const struct engine *e);
+bool store_crowded(const struct engine *e);
 void store_tick(struct engine *e);
 int store_event_fd(const struct engine *e);
 void store_poll(struct engine *e, const struct engine_handler *h, void *ctx);
@@ -47,7 +48,7 @@ void store_stats(struct engine *e, struct engine_stats *out);
     .find = store_find, .forget_worker = store_forget_worker, .count = store_count, .append = store_append,  \
     .retain = store_retain, .session_put = store_session_put, .session_remove = store_session_remove,        \
     .subscribe = store_subscribe, .unsubscribe = store_unsubscribe, .progress = store_progress,              \
-    .note = store_note, .commit = store_commit, .busy = store_busy, .tick = store_tick,                      \
-    .event_fd = store_event_fd, .poll = store_poll, .stats = store_stats
+    .note = store_note, .commit = store_commit, .busy = store_busy, .crowded = store_crowded,                \
+    .tick = store_tick, .event_fd = store_event_fd, .poll = store_poll, .stats = store_stats
 
 #endif

@@ -1,6 +1,7 @@
 /*
  * The log's tables: messages by number, topics that have messages, the numbers of each topic, and the expiry
- * times; and the retained messages. An entry is in all of them or in none: each function here runs within
+ * times; and the retained messages. An entry is in all of them or in none, but for the numbers of a topic,
+ * which write_index.c puts in later: nothing is removed while there are such. Each function here runs within
  * the writer's transaction.
  */
 #include "gateway/engine/writer.h"
@@ -72,11 +73,12 @@ enum kv_result write_append(struct writer *w, const struct batch_op *op)
     if (r != KV_OK)
         return r;
     record_message_write(at, &m);
-    r = put_pair(w, KV_INDEX, m.topic_id, m.parts.seq);
-    if (r == KV_OK && m.parts.expires_ms)
+    if (m.parts.expires_ms)
         r = put_pair(w, KV_EXPIRY, m.parts.expires_ms, m.parts.seq);
     w->state.totals.log_bytes += size;
     w->state.totals.head = m.parts.seq;
+    w->state.unindexed++;
+    w->state.unindexed_bytes += size;
     return r;
 }
 

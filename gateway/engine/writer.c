@@ -7,6 +7,7 @@
 
 #include "gateway/base/check.h"
 #include "gateway/base/log.h"
+#include "gateway/engine/reader.h"
 
 LOG_EVENT_ONCE_A_SECOND(damaged_event, "data_file_damaged", LOG_LEVEL_ERROR);
 LOG_EVENT(refusing_event, "messages_refused", LOG_LEVEL_ERROR);
@@ -195,6 +196,13 @@ enum engine_result writer_run(struct writer *w, const struct batch *b)
     return b->message_bytes ? room : ENGINE_OK;
 }
 
+/* Up to where the index is complete; where nothing says so, it is, as it was in format 1. */
+static enum kv_result load_indexed(struct writer *w, struct kv_txn *t)
+{
+    enum kv_result r = reader_indexed(t, &w->state.indexed);
+    return r == KV_OK ? writer_count_unindexed(w) : writer_damaged(KV_META);
+}
+
 /* Reads what is counted; a file without it is new. */
 static enum kv_result load(struct writer *w, struct kv_txn *t)
 {
@@ -210,7 +218,7 @@ static enum kv_result load(struct writer *w, struct kv_txn *t)
         return writer_damaged(KV_META);
     memcpy(&le, value.data, sizeof le);
     w->state.sequence = le64toh(le);
-    return KV_OK;
+    return load_indexed(w, t);
 }
 
 bool writer_open(struct writer *w, struct kv *kv, const struct engine_settings *s)
@@ -225,6 +233,8 @@ bool writer_open(struct writer *w, struct kv *kv, const struct engine_settings *
         r = put_totals(w);
     if (r == KV_OK)
         r = put_sequence(w);
+    if (r == KV_OK)
+        r = writer_set_indexed(w, w->state.indexed);
     if (r == KV_OK)
         return kv->ops->commit(w->t) == KV_OK;
     kv->ops->abort(w->t);

@@ -13,12 +13,16 @@
 /* What changes with a transaction, and is taken back with it. */
 struct writer_state {
     struct record_totals totals;
-    uint64_t sequence; /* numbers up to this may be given out: on disk */
-    uint64_t now_ms;   /* of the last tick; 0: none yet */
-    bool tick_due;     /* a tick has come and its slice of maintenance has not been done */
-    bool more;         /* maintenance has not finished its work */
-    uint64_t refused;  /* messages for which there was no room */
-    uint64_t sweeps;   /* complete walks over the sessions */
+    uint64_t indexed;         /* the index is complete up to this number, */
+    uint32_t unindexed;       /* and so many messages lie behind it, */
+    uint64_t unindexed_bytes; /* which the log has grown by since */
+    uint32_t appended;        /* messages since the last slice of removals */
+    uint64_t sequence;        /* numbers up to this may be given out: on disk */
+    uint64_t now_ms;          /* of the last tick; 0: none yet */
+    bool tick_due;            /* a tick has come and its slice of maintenance has not been done */
+    bool more;                /* maintenance has not finished its work */
+    uint64_t refused;         /* messages for which there was no room */
+    uint64_t sweeps;          /* complete walks over the sessions */
     struct record_key session_at, retained_at;      /* where the walks go on; size 0: at the beginning */
     uint64_t least_cursor, lag[ENGINE_LAG_BUCKETS]; /* of the walk that goes on */
     uint64_t oldest_cursor, last_lag[ENGINE_LAG_BUCKETS]; /* of the last complete one */
@@ -64,6 +68,16 @@ enum kv_result write_unsubscribe(struct writer *w, const struct batch_op *op);
 enum kv_result write_progress(struct writer *w, const struct batch_op *op);
 /* Removes everything of a session. */
 enum kv_result write_remove_session(struct writer *w, const struct record_key *key, uint64_t number);
+
+/* Completes the index; on a full disk, by a few entries. */
+enum kv_result writer_index(struct writer *w);
+/* Notes up to where it is complete. */
+enum kv_result writer_set_indexed(struct writer *w, uint64_t seq);
+/* Counts what the index lacks, when the tables have been opened. */
+enum kv_result writer_count_unindexed(struct writer *w);
+/* Messages that the index may lack, and bytes of them: until then nothing is removed from the log either. */
+#define INDEX_AT       512
+#define INDEX_AT_BYTES (256u << 10)
 
 /* One bounded slice: expired sessions and messages, retention, retained messages. `appends` is how many
  * messages came in with it: more are removed than come. Sets state.more. */

@@ -149,6 +149,8 @@ bool hub_log_open(struct hub *h);
 void hub_log_close(struct hub *h);
 /* Once a second. */
 void hub_log_tick(struct hub *h);
+/* Whether so much waits for the disk that workers had better not be read. */
+bool hub_log_is_full(const struct hub *h);
 
 /*
  * To be called after something was handed to the engine: it is committed at the end of this turn of the event

@@ -18,6 +18,7 @@
 #include "gateway/base/check.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/counters.h"
+#include "gateway/base/hash.h"
 #include "gateway/base/log.h"
 #include "gateway/base/message.h"
 #include "gateway/base/xmalloc.h"
@@ -31,6 +32,10 @@ _Static_assert((int)LOG_SYNC_ALWAYS == (int)ENGINE_SYNC_ALWAYS &&
                    (int)LOG_SYNC_INTERVAL == (int)ENGINE_SYNC_INTERVAL &&
                    (int)LOG_SYNC_NEVER == (int)ENGINE_SYNC_NEVER,
                "the configuration's words are the engine's");
+
+/* Topics of QoS 0 messages that wait are told apart by so much of their hash: two that share one wait
+ * together. */
+#define QOS0_BUCKETS 1024u
 
 /* A message that is being kept. */
 struct kept {
@@ -59,7 +64,7 @@ struct hub_log {
     unsigned count;
     STAILQ_HEAD(, kept) kept; /* in the order of their numbers */
     STAILQ_HEAD(, waiting) waiting;
-    uint32_t waiting_qos0; /* of those kept */
+    uint32_t waiting_qos0[QOS0_BUCKETS]; /* of those kept, by the hash of their topics */
 };
 
 /* ---- committing ---- */
@@ -85,11 +90,17 @@ static unsigned deliver_now(struct hub *h, const struct message_parts *m)
     return took;
 }
 
+/* How many messages of QoS 0 wait of those topics that share this one's place. */
+static uint32_t *waiting_of(const struct hub *h, const char *topic, size_t len)
+{
+    return &h->log->waiting_qos0[hash_bytes(topic, len) % QOS0_BUCKETS];
+}
+
 /* A message of QoS 0 that waited until it could be read as its topic's retained one; see hub_publish(). */
 static void deliver_retained(struct hub *h, const struct message *m)
 {
     struct message_parts parts = message_parts_of(m);
-    h->log->waiting_qos0--;
+    --*waiting_of(h, parts.topic, parts.topic_len);
     (void)deliver_now(h, &parts);
 }
 
@@ -179,12 +190,17 @@ static void tick_engine(struct hub *h)
     h->engine_ops->tick(h->engine);
 }
 
+bool hub_log_is_full(const struct hub *h)
+{
+    return h->engine_ops->busy(h->engine) || h->engine_ops->crowded(h->engine);
+}
+
 void hub_log_tick(struct hub *h)
 {
     h->log->tick_due = true;
     commit_turn(h);
     tick_engine(h);
-    hub_hold(h, h->engine_ops->busy(h->engine));
+    hub_hold(h, hub_log_is_full(h));
     hub_feed_tick(h);
 }
 
@@ -216,7 +232,7 @@ static void done_cb(evutil_socket_t fd, short what, void *arg)
     h->engine_ops->poll(h->engine, &handler, h);
     commit_turn(h);
     tick_engine(h);
-    hub_hold(h, h->engine_ops->busy(h->engine));
+    hub_hold(h, hub_log_is_full(h));
 }
 
 /* ---- publishing ---- */
@@ -241,7 +257,8 @@ static void keep(struct hub *h, const struct message_parts *m)
     struct kept *k = xmalloc(sizeof *k);
     *k = (struct kept){.turn = h->log->filling, .message = message_new(m)};
     STAILQ_INSERT_TAIL(&h->log->kept, k, link);
-    h->log->waiting_qos0 += m->qos == 0;
+    if (m->qos == 0)
+        ++*waiting_of(h, m->topic, m->topic_len);
 }
 
 /*
@@ -250,14 +267,7 @@ static void keep(struct hub *h, const struct message_parts *m)
  */
 static bool has_to_wait(const struct hub *h, const struct message_parts *m)
 {
-    const struct kept *k;
-    if (m->retain || !h->log->waiting_qos0)
-        return m->retain;
-    STAILQ_FOREACH(k, &h->log->kept, link)
-    if (!k->message->qos && k->message->topic_len == m->topic_len &&
-        memcmp(message_topic(k->message), m->topic, m->topic_len) == 0)
-        return true;
-    return false;
+    return m->retain || *waiting_of(h, m->topic, m->topic_len) > 0;
 }
 
 uint64_t hub_publish(struct hub *h, const struct hub_publication *p, unsigned *workers,

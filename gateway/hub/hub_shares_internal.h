@@ -53,7 +53,7 @@ struct share_client {
 /* A member whose session sleeps. */
 struct share_away {
     uint64_t client; /* hash of its id */
-    uint32_t expiry_s;
+    uint64_t end_ms; /* wall clock: the session's time is over; UINT64_MAX: never */
 };
 
 /* Which list a group stands in. */

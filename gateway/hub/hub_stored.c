@@ -10,8 +10,8 @@
  *      only with a will: due 8, expiry interval 4, the encoded PUBLISH
  *
  * The opener says whether a worker that speaks of the session is the one that has it; the registry of claims
- * cannot after a restart of the hub. A session whose end its will waits for is ended by the hub and not by
- * the engine, which would not publish: the engine is told a longer interval.
+ * cannot after a restart of the hub. While a will waits, the session is ended by the hub and not by the
+ * engine, which would not publish: the engine is told that it never ends.
  */
 #include "gateway/hub/hub_stored.h"
 
@@ -25,13 +25,11 @@
 #include "gateway/hub/hub_internal.h"
 #include "gateway/hub/hub_sessions.h"
 
-#define HEAD_SIZE      9
-#define WILL_HEAD      (HEAD_SIZE + 12)
-#define CLAIM_BITS     51
-#define BUCKETS        4096u
-#define END_MARGIN_S   30 /* by which the engine would end a session later than the hub does */
-#define EXPIRY_LONGEST (ENGINE_EXPIRY_NEVER - 1)
-#define LATE_MS        5000 /* what a commit may take */
+#define HEAD_SIZE  9
+#define WILL_HEAD  (HEAD_SIZE + 12)
+#define CLAIM_BITS 51
+#define BUCKETS    4096u
+#define LATE_MS    5000 /* what a commit may take */
 
 enum { FLAG_PRESENT = 1, FLAG_ENDS = 2, FLAG_LEFT_OPEN = 4 };
 
@@ -134,12 +132,11 @@ static size_t write_extra(const struct hub_stored *s, char *out)
     return WILL_HEAD + (size_t)s->will.len;
 }
 
-/* What the engine is told. */
+/* What the engine is told: it would end a session whose will could not be published yet (the hub was not
+ * running, the disk is full), and the will with it. */
 static uint32_t engine_expiry(const struct hub_stored *s)
 {
-    if (!s->will.len || !s->ends_with_will || s->expiry_s == ENGINE_EXPIRY_NEVER)
-        return s->expiry_s;
-    return s->expiry_s < EXPIRY_LONGEST - END_MARGIN_S ? s->expiry_s + END_MARGIN_S : EXPIRY_LONGEST;
+    return s->will.len ? ENGINE_EXPIRY_NEVER : s->expiry_s;
 }
 
 /* ---- what is not committed yet ---- */

@@ -267,7 +267,7 @@ static void message_cb(void *ctx, struct ipc_channel *ch, const struct ipc_messa
         handlers[m->type].handle(w, m);
     else
         LOG(surplus_event, LOG_U64("worker", w->number), LOG_STR("message", ipc_type_name(m->type)));
-    if (h->engine_ops->busy(h->engine))
+    if (hub_log_is_full(h))
         hub_hold(h, true);
 }
 

@@ -6,8 +6,8 @@
  * group stands, in flight is what was given and not acknowledged, and its subscriptions are the client ids of
  * its members whose sessions are stored, each with its session's expiry interval. While it has members it
  * counts as connected. With the last one it begins to wait, as long as the one of its sleeping members that
- * waits longest, or ends if there is none. A member whose session ended while it slept is not known to have
- * ended: the group may wait longer than it need.
+ * waits longest, or ends if there is none. Nobody tells when a session ends that sleeps: those whose time
+ * must be over are forgotten when there are many, so that clients that never come back leave nothing.
  *
  * A group without members leaves memory when what was stored of it is committed, so that nobody reads what is
  * about to change. When the hub was killed, groups are left that seem to have members: hub_shares_complete()
@@ -105,10 +105,62 @@ void share_group_store(struct hub_shares *s, struct share_group *g)
 static void add_away(struct share_group *g, uint64_t client, uint32_t expiry_s)
 {
     if (g->aways == g->away_room) {
-        g->away_room = g->away_room ? g->away_room * 2 : 4;
+        g->away_room = g->away_room ? g->away_room * 2 : 16;
         g->away = xrealloc(g->away, g->away_room * sizeof *g->away);
     }
-    g->away[g->aways++] = (struct share_away){.client = client, .expiry_s = expiry_s};
+    uint64_t end_ms =
+        expiry_s == ENGINE_EXPIRY_NEVER ? UINT64_MAX : clock_wall_ms() + expiry_s * UINT64_C(1000);
+    g->away[g->aways++] = (struct share_away){.client = client, .end_ms = end_ms};
+}
+
+/* Members that slept until their time was over, by their hashes, in order. */
+struct ended {
+    struct hub_shares *s;
+    struct share_group *g;
+    uint64_t *client;
+    size_t count;
+};
+
+static int compare_hashes(const void *a, const void *b)
+{
+    uint64_t x, y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return x < y ? -1 : x > y;
+}
+
+static void forget_ended_cb(void *ctx, const struct engine_session_view *v)
+{
+    const struct ended *e = ctx;
+    for (size_t i = 0; i < v->subscription_count; i++) {
+        const struct engine_subscription *sub = &v->subscriptions[i];
+        uint64_t hash = hash_bytes(sub->filter, sub->len);
+        if (bsearch(&hash, e->client, e->count, sizeof hash, compare_hashes))
+            e->s->settings.ops->unsubscribe(e->s->settings.engine, stored_name(e->g), stored_name_len(e->g),
+                                            sub->filter, sub->len);
+    }
+}
+
+/* Forgets those that have ended, here and in what is stored. */
+static void forget_ended(struct hub_shares *s, struct share_group *g)
+{
+    struct ended e = {.s = s, .g = g, .client = xcalloc(g->aways + 1, sizeof *e.client)};
+    uint64_t now = clock_wall_ms();
+    size_t kept = 0;
+    for (size_t i = 0; i < g->aways; i++) {
+        if (g->away[i].end_ms <= now)
+            e.client[e.count++] = g->away[i].client;
+        else
+            g->away[kept++] = g->away[i];
+    }
+    g->aways = kept;
+    if (e.count) {
+        qsort(e.client, e.count, sizeof *e.client, compare_hashes);
+        s->settings.ops->session_get(s->settings.reader, stored_name(g), stored_name_len(g), forget_ended_cb,
+                                     &e);
+        s->handler->changed(s->ctx);
+    }
+    free(e.client);
 }
 
 static void remove_away(struct share_group *g, uint64_t client)
@@ -218,13 +270,21 @@ void share_group_joined(struct hub_shares *s, struct share_group *g, const char 
     share_read_on(s, g);
 }
 
+/* How long the one of its sleeping members that waits longest still does; 0: there is none. */
+static uint32_t longest_wait_s(const struct share_group *g)
+{
+    uint64_t now = clock_wall_ms(), longest = now;
+    for (size_t i = 0; i < g->aways; i++)
+        if (g->away[i].end_ms > longest)
+            longest = g->away[i].end_ms;
+    uint64_t seconds = (longest - now + 999) / 1000;
+    return seconds < ENGINE_EXPIRY_NEVER ? (uint32_t)seconds : ENGINE_EXPIRY_NEVER;
+}
+
 /* Nobody is there: the group waits for those that sleep, or ends. */
 static void put_to_sleep(struct hub_shares *s, struct share_group *g)
 {
-    uint32_t longest = 0;
-    for (size_t i = 0; i < g->aways; i++)
-        if (g->away[i].expiry_s > longest)
-            longest = g->away[i].expiry_s;
+    uint32_t longest = longest_wait_s(g);
     share_read_stop(s, g);
     g->position = position_of(s, g);
     g->behind = true;
@@ -246,6 +306,8 @@ void share_group_left(struct hub_shares *s, struct share_group *g, const char *c
                       bool was_stored, uint32_t expiry_s)
 {
     if (expiry_s) {
+        if (g->aways == g->away_room)
+            forget_ended(s, g);
         add_away(g, hash_bytes(client_id, len), expiry_s);
     } else if (was_stored) {
         s->settings.ops->unsubscribe(s->settings.engine, stored_name(g), stored_name_len(g), client_id, len);

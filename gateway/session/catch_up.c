@@ -1,6 +1,6 @@
 /*
  * What a session reads for itself, in the loop's turns between everything else: retained messages that match
- * a new subscription, and the log when the session was away or could not take more.
+ * a new subscription (retained.c), and the log when the session was away or could not take more.
  *
  * Sessions with something to read and room for it stand in a queue; each turn gives every one of them a small
  * batch until the time is up. One that waits for acknowledgements leaves the queue, and comes back with them;
@@ -23,10 +23,9 @@
 #include "gateway/engine/engine.h"
 #include "gateway/session/handle_ack.h"
 #include "gateway/session/publish.h"
-#include "gateway/session/sys_topics.h"
+#include "gateway/session/retained.h"
 #include "proto/mqtt_topic.h"
 
-#define BATCH           32    /* messages of one session before the next has its turn */
 #define TURN_US         2000  /* of the loop */
 #define STALLED_US      50000 /* for how long one waits for its socket */
 #define STALLED_LOOK_US 50    /* per session that waits: when there are many it is longer */
@@ -40,27 +39,14 @@ struct filter {
     uint64_t after; /* messages after this number belong to it */
 };
 
-/* A subscription whose retained messages are being sent. */
-struct retained {
-    struct retained *next;
-    sub_options options;
-    bool again;           /* only those that the client was sent before and has not acknowledged */
-    char *filter, *after; /* after: the last topic that was looked at */
-    size_t len, after_len;
-    unsigned sys_at; /* of the gateway's own topics: where to go on */
-};
-
 struct catch_up {
     struct filter *filters;
     size_t count, room;
     bool has_filters;
     const struct engine_ops *engine;
     struct engine_scan *scan;
-    struct retained *retained, **last_retained;
+    struct retained_list retained;
 };
-
-/* What became of a batch. */
-enum outcome { OUTCOME_GO_ON, OUTCOME_STALLED, OUTCOME_WAIT };
 
 /* ---- the parts of it ---- */
 
@@ -71,45 +57,12 @@ static void drop_scan(struct catch_up *c)
     c->scan = NULL;
 }
 
-static void free_retained(struct retained *r)
-{
-    free(r->filter);
-    free(r->after);
-    free(r);
-}
-
-static void drop_retained(struct catch_up *c)
-{
-    struct retained *r = c->retained;
-    c->retained = r->next;
-    if (!c->retained)
-        c->last_retained = &c->retained;
-    free_retained(r);
-}
-
-/* Nothing more is to be sent for this filter ([MQTT-3.10.4-2]), but what was begun. */
-static void forget_retained(struct catch_up *c, const char *filter, size_t len)
-{
-    struct retained **at = &c->retained;
-    while (*at) {
-        struct retained *r = *at;
-        if (r->again || r->len != len || memcmp(r->filter, filter, len) != 0) {
-            at = &r->next;
-            continue;
-        }
-        *at = r->next;
-        free_retained(r);
-    }
-    c->last_retained = at;
-}
-
 void catch_up_free(struct catch_up *c)
 {
     if (!c)
         return;
     drop_scan(c);
-    while (c->retained)
-        drop_retained(c);
+    retained_free(&c->retained);
     for (size_t i = 0; i < c->count; i++)
         free(c->filters[i].text);
     free(c->filters);
@@ -121,16 +74,8 @@ static struct catch_up *need(struct sessions *s, struct window *w)
     if (!w->catch_up) {
         w->catch_up = xcalloc(1, sizeof *w->catch_up);
         w->catch_up->engine = s->settings.engine;
-        w->catch_up->last_retained = &w->catch_up->retained;
     }
     return w->catch_up;
-}
-
-static char *copy_of(const char *text, size_t len)
-{
-    char *copy = xmalloc(len + 1);
-    memcpy(copy, text, len);
-    return copy;
 }
 
 static struct filter *find_filter(const struct catch_up *c, const char *text, size_t len)
@@ -148,7 +93,7 @@ static void add_filter(struct catch_up *c, const char *text, size_t len, uint64_
         c->filters = xrealloc(c->filters, c->room * sizeof *c->filters);
     }
     c->filters[c->count++] =
-        (struct filter){.text = copy_of(text, len), .len = (uint16_t)len, .after = after};
+        (struct filter){.text = xstrndup(text, len), .len = (uint16_t)len, .after = after};
 }
 
 /* The channels that a session hears without having subscribed. */
@@ -218,7 +163,7 @@ void catch_up_unsubscribed(struct sessions *s, struct session *ses, const char *
     struct window *w = window_of(s, ses);
     if (!w || !w->catch_up)
         return;
-    forget_retained(w->catch_up, filter, len);
+    retained_forget(&w->catch_up->retained, filter, len);
     catch_up_later(s, w->session); /* there may be nothing left to do */
     struct filter *f = find_filter(w->catch_up, filter, len);
     if (!f)
@@ -228,63 +173,42 @@ void catch_up_unsubscribed(struct sessions *s, struct session *ses, const char *
     drop_scan(w->catch_up);
 }
 
-/* Notes a filter whose retained messages are to be sent. False: no room. */
-static bool add_retained(struct sessions *s, uint32_t id, const char *filter, size_t len, sub_options options,
-                         bool again)
+bool catch_up_retained(struct sessions *s, uint32_t id, const char *filter, size_t len, sub_options options)
 {
     struct window *w = window_need(s, id);
     if (!w)
         return false;
-    struct catch_up *c = need(s, w);
-    struct retained *r = xcalloc(1, sizeof *r);
-    r->filter = copy_of(filter, len);
-    r->len = len;
-    r->options = options;
-    r->again = again;
-    *c->last_retained = r;
-    c->last_retained = &r->next;
+    struct retained_list *l = &need(s, w)->retained;
+    retained_forget(l, filter, len); /* asked for while they are being sent: from the beginning, and once */
+    retained_add(l, filter, len, options, false);
     return true;
 }
 
-bool catch_up_retained(struct sessions *s, uint32_t id, const char *filter, size_t len, sub_options options)
-{
-    const struct window *w = window_of(s, session_at(s, id));
-    if (w && w->catch_up) /* asked for again while they are being sent: from the beginning, and once */
-        forget_retained(w->catch_up, filter, len);
-    return add_retained(s, id, filter, len, options, false);
-}
-
-/* A session whose subscriptions are gone through. */
-struct going_through {
-    struct sessions *s;
-    uint32_t id;
-};
-
 static bool add_again(void *ctx, const char *filter, size_t len, sub_options options)
 {
-    const struct going_through *g = ctx;
-    return mqtt_topic_is_shared(filter, len) || add_retained(g->s, g->id, filter, len, options, true);
+    if (!mqtt_topic_is_shared(filter, len))
+        retained_add(ctx, filter, len, options, true);
+    return true;
 }
 
 void catch_up_retained_again(struct sessions *s, uint32_t id)
 {
-    const struct session *ses = session_at(s, id);
-    const struct window *w = window_of(s, ses);
-    struct going_through g = {.s = s, .id = id};
+    struct session *ses = session_at(s, id);
+    struct window *w = window_of(s, ses);
     if (!w || !window_find_aside(s, w, 0))
         return;
-    topic_tree_each(s->tree, ses->subs, add_again, &g);
-    if (!w->catch_up || !w->catch_up->retained) /* it has unsubscribed */
-        window_give_up(s, session_at(s, id), true, UINT64_MAX);
+    struct retained_list *l = &need(s, w)->retained;
+    topic_tree_each(s->tree, ses->subs, add_again, l);
+    if (!l->first) /* it has unsubscribed */
+        window_give_up(s, ses, true, UINT64_MAX);
 }
 
-/* ---- reading ---- */
+/* ---- reading the log ---- */
 
 /* A batch being given to a session. */
 struct batch {
     struct sessions *s;
     uint32_t id;
-    const struct retained *retained; /* NULL: it comes from the log */
     bool declined;
 };
 
@@ -331,82 +255,10 @@ static bool give_logged(void *ctx, const struct message_parts *m, uint64_t time_
     return !b->declined;
 }
 
-/* One retained message. It comes once more, live, if the fan-out has not had it yet; then it is left to that.
- */
-static bool give_retained(void *ctx, const struct message_parts *m, uint64_t time_ms)
-{
-    (void)time_ms;
-    struct batch *b = ctx;
-    struct sessions *s = b->s;
-    struct session *ses = session_at(s, b->id);
-    struct inflight *again = b->retained->again ? window_find_aside(s, window_of(s, ses), m->seq) : NULL;
-    struct merged how;
-    publish_merge(&how, &b->retained->options, 1, m->qos, publish_is_own(s, b->id, m->origin));
-    if (!how.count) /* [MQTT-3.8.3-3] */
-        return true;
-    if (b->retained->again ? !again || !how.qos : m->qos && s->fanout && m->seq > fanout_head(s->fanout))
-        return true;
-    if (!how.qos && net_pending(s->net, ses->conn)) {
-        b->declined = true;
-        return false;
-    }
-    enum publish_result sent = publish_to(s, b->id, m, &how, true, again, INFLIGHT_ASIDE);
-    if (sent == PUBLISH_SKIPPED && again)
-        window_done(s, ses, again);
-    if (sent == PUBLISH_SENT)
-        counter_add(COUNTER_RETAINED_DELIVERIES, 1);
-    b->declined = sent == PUBLISH_NO_ROOM || net_conn(s->net, ses->conn)->state == CONN_DOOMED;
-    return !b->declined;
-}
-
-/* Why a batch ended early. */
-static enum outcome why_declined(const struct sessions *s, uint32_t id)
+enum outcome catch_up_declined(const struct sessions *s, uint32_t id)
 {
     const struct session *ses = session_at(s, id);
     return net_pending(s->net, ses->conn) ? OUTCOME_STALLED : OUTCOME_WAIT;
-}
-
-/* Its retained messages are sent, all of them. */
-static enum outcome end_retained(struct sessions *s, uint32_t id, struct catch_up *c)
-{
-    drop_retained(c);
-    if (!c->retained)
-        window_give_up(s, session_at(s, id), true, UINT64_MAX);
-    return OUTCOME_GO_ON;
-}
-
-/* The gateway's own topics are held in memory. */
-static enum outcome read_sys_topics(struct sessions *s, uint32_t id, struct catch_up *c)
-{
-    struct retained *r = c->retained;
-    struct batch b = {.s = s, .id = id, .retained = r};
-    const struct message *m;
-    for (; (m = sys_topics_next(s, &r->sys_at, r->filter, r->len)); r->sys_at++) {
-        struct message_parts parts = message_parts_of(m);
-        if (!give_retained(&b, &parts, 0))
-            return why_declined(s, id);
-    }
-    return end_retained(s, id, c);
-}
-
-static enum outcome read_retained(struct sessions *s, uint32_t id, struct catch_up *c)
-{
-    struct retained *r = c->retained;
-    struct batch b = {.s = s, .id = id, .retained = r};
-    size_t last_len = 0;
-    if (sys_topics_concern(r->filter, r->len))
-        return read_sys_topics(s, id, c);
-    bool more =
-        s->settings.engine->retained_walk(s->reader, r->filter, r->len, mqtt_topic_matches, r->after,
-                                          r->after_len, BATCH, give_retained, &b, s->last_topic, &last_len);
-    if (!more)
-        return end_retained(s, id, c);
-    if (last_len) {
-        free(r->after);
-        r->after = copy_of(s->last_topic, last_len);
-        r->after_len = last_len;
-    }
-    return b.declined ? why_declined(s, id) : OUTCOME_GO_ON;
 }
 
 /* A message that was sent on an earlier connection, on its way to be sent again. */
@@ -448,7 +300,7 @@ static void release_lost(struct sessions *s, uint32_t id, struct inflight *i)
 static enum outcome resend(struct sessions *s, uint32_t id)
 {
     struct session *ses = session_at(s, id);
-    for (int n = 0; n < BATCH; n++) {
+    for (int n = 0; n < CATCH_UP_BATCH; n++) {
         struct resending r = {.s = s, .id = id, .entry = window_next_again(s, window_of(s, ses))};
         if (!r.entry || net_conn(s->net, ses->conn)->state == CONN_DOOMED)
             break;
@@ -456,7 +308,7 @@ static enum outcome resend(struct sessions *s, uint32_t id)
         if (!s->settings.engine->message_get(s->reader, r.entry->seq, send_again, &r))
             release_lost(s, id, r.entry);
         else if (r.result == PUBLISH_NO_ROOM)
-            return why_declined(s, id);
+            return catch_up_declined(s, id);
         else if (r.result == PUBLISH_SKIPPED)
             window_done(s, ses, r.entry);
     }
@@ -485,14 +337,14 @@ static enum outcome read_log(struct sessions *s, uint32_t id)
     struct window *w = window_of(s, ses);
     struct batch b = {.s = s, .id = id};
     struct engine_scan *scan = need_scan(s, w);
-    enum engine_scan_result r = s->settings.engine->scan_next(scan, BATCH, give_logged, &b);
+    enum engine_scan_result r = s->settings.engine->scan_next(scan, CATCH_UP_BATCH, give_logged, &b);
     uint64_t position = s->settings.engine->scan_position(scan);
     if (position > w->read) {
         w->read = position;
         w->flags |= WINDOW_DIRTY;
     }
     if (b.declined)
-        return why_declined(s, id);
+        return catch_up_declined(s, id);
     if (r == ENGINE_SCAN_MORE)
         return OUTCOME_GO_ON;
     if (r == ENGINE_SCAN_ERROR) {
@@ -505,7 +357,7 @@ static enum outcome read_log(struct sessions *s, uint32_t id)
     if (position < fanout_head(s->fanout)) /* told of, and not written yet: log { sync } is not always */
         return OUTCOME_STALLED;
     window_catch_up_done(s, ses, w, position);
-    if (!w->catch_up->retained) {
+    if (!w->catch_up->retained.first) {
         catch_up_free(w->catch_up);
         w->catch_up = NULL;
     } else {
@@ -522,8 +374,8 @@ static enum outcome look_after(struct sessions *s, uint32_t id)
     struct window *w = window_of(s, ses);
     if (c->state == CONN_DOOMED || !c->protocol || !s->reader)
         return OUTCOME_WAIT;
-    if (w->catch_up && w->catch_up->retained)
-        return read_retained(s, id, w->catch_up);
+    if (w->catch_up && w->catch_up->retained.first)
+        return retained_read(s, id, &w->catch_up->retained);
     if (w->catch_up && !(w->flags & WINDOW_BEHIND)) {
         catch_up_free(w->catch_up);
         w->catch_up = NULL;
@@ -531,7 +383,7 @@ static enum outcome look_after(struct sessions *s, uint32_t id)
     if (!(w->flags & WINDOW_BEHIND))
         return OUTCOME_WAIT;
     if (!window_has_room(s, ses, w))
-        return why_declined(s, id);
+        return catch_up_declined(s, id);
     return window_next_again(s, w) ? resend(s, id) : read_log(s, id);
 }
 
@@ -580,7 +432,7 @@ void catch_up_if_room(struct sessions *s, uint32_t id)
 {
     const struct session *ses = session_at(s, id);
     const struct window *w = window_of(s, ses);
-    bool wants = w && (w->flags & WINDOW_BEHIND || (w->catch_up && w->catch_up->retained));
+    bool wants = w && (w->flags & WINDOW_BEHIND || (w->catch_up && w->catch_up->retained.first));
     if (wants && window_has_room(s, ses, w))
         catch_up_later(s, id);
 }

@@ -26,6 +26,17 @@ bool catch_up_retained(struct sessions *s, uint32_t id, const char *filter, size
 void catch_up_retained_again(struct sessions *s, uint32_t id);
 void catch_up_free(struct catch_up *c);
 
+#define CATCH_UP_BATCH 32 /* messages of one session before the next has its turn */
+
+/* What became of a batch. */
+enum outcome {
+    OUTCOME_GO_ON,   /* there may be more */
+    OUTCOME_STALLED, /* it waits for its socket, or for the disk */
+    OUTCOME_WAIT     /* for the client, or nothing is left */
+};
+/* Why a session has not taken all of one. */
+enum outcome catch_up_declined(const struct sessions *s, uint32_t id);
+
 /* Makes and ends the queue. */
 void catch_up_setup(struct sessions *s, struct event_base *base);
 void catch_up_end(struct sessions *s);

@@ -4,7 +4,8 @@
  *
  * What must not be done twice is stored before the other end may forget it: that the client has received a
  * message, before PUBREL; that it has released one of its own, before PUBCOMP. Sessions that are not stored
- * are answered at once.
+ * are answered at once. Acknowledgements go out in the order of what they answer ([MQTT-4.6.0-2] to -4); what
+ * cannot be answered in its turn yet is put off.
  */
 #include "gateway/session/handle_ack.h"
 
@@ -57,6 +58,15 @@ void handle_puback(struct sessions *s, uint32_t conn)
     finish(s, id, i);
 }
 
+/* PUBREC for no message: nothing is to be stored for PUBREL, which comes behind the others all the same. */
+static void answer_unknown(struct sessions *s, uint32_t id, uint16_t packet_id)
+{
+    if (!session_is_stored(s, session_at(s, id)))
+        send_ack(s, id, MQTT_PUBREL, packet_id, MQTT_RC_PACKET_ID_NOT_FOUND);
+    else if (!request_ack(s, id, REQUEST_PUBREL, packet_id, MQTT_RC_PACKET_ID_NOT_FOUND))
+        sessions_close(s, id, CLOSE_NO_MEMORY);
+}
+
 void handle_pubrec(struct sessions *s, uint32_t conn)
 {
     const struct mqtt_ack *p = &s->packet.u.ack;
@@ -65,7 +75,7 @@ void handle_pubrec(struct sessions *s, uint32_t conn)
     struct inflight *i = inflight_of(s, id);
     if (!i) {
         if (p->code < 0x80)
-            send_ack(s, id, MQTT_PUBREL, p->packet_id, MQTT_RC_PACKET_ID_NOT_FOUND);
+            answer_unknown(s, id, p->packet_id);
         return;
     }
     if (i->qos != 2) {
@@ -76,8 +86,11 @@ void handle_pubrec(struct sessions *s, uint32_t conn)
         finish(s, id, i);
         return;
     }
+    bool is_stored = session_is_stored(s, session_at(s, id));
+    if (is_stored && window_is_asking(window_of(s, session_at(s, id))) && put_off(s, id))
+        return;
     i->state = ENGINE_RECEIVED;
-    if (!session_is_stored(s, session_at(s, id)))
+    if (!is_stored)
         send_ack(s, id, MQTT_PUBREL, p->packet_id, 0);
     else if (!request_progress(s, id, REQUEST_PUBREL, p->packet_id))
         sessions_close_conn(s, conn, CLOSE_NO_MEMORY);
@@ -99,12 +112,16 @@ void handle_pubrel(struct sessions *s, uint32_t conn)
     uint32_t id = net_conn(s->net, conn)->owner;
     struct session *ses = session_at(s, id);
     struct window *w = window_of(s, ses);
-    if (!w || !window_incoming(s, w, packet_id)) {
+    enum incoming_state state = w ? incoming_find(w->incoming, packet_id) : INCOMING_NONE;
+    bool is_stored = session_is_stored(s, ses);
+    if (state == INCOMING_NONE) {
         send_ack(s, id, MQTT_PUBCOMP, packet_id, MQTT_RC_PACKET_ID_NOT_FOUND);
         return;
     }
-    window_incoming_remove(s, w, packet_id);
-    if (!session_is_stored(s, ses))
+    if ((state == INCOMING_ASKED || (is_stored && window_is_asking(w))) && put_off(s, id))
+        return;
+    incoming_remove(&w->incoming, packet_id);
+    if (!is_stored)
         send_ack(s, id, MQTT_PUBCOMP, packet_id, 0);
     else if (!request_progress(s, id, REQUEST_PUBCOMP, packet_id))
         sessions_close_conn(s, conn, CLOSE_NO_MEMORY);

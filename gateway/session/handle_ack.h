@@ -9,7 +9,12 @@
 
 /* Sends PUBACK, PUBREC, PUBREL or PUBCOMP with a reason code. */
 void send_ack(struct sessions *s, uint32_t id, enum mqtt_type type, uint16_t packet_id, uint8_t code);
-/* handle_publish.c: it is known what became of a publish of the client. */
+/*
+ * handle_publish.c: the packet being handled stays unread until all publishes of the client that came before
+ * it are answered. False: there are none.
+ */
+bool put_off(struct sessions *s, uint32_t id);
+/* It is known what became of a publish of the client. */
 void publish_answered(struct sessions *s, uint32_t id, uint16_t packet_id, bool is_qos2,
                       enum engine_result result);
 /* What a resumed session had received is to be released (before anything is sent again). */

@@ -43,12 +43,22 @@ static uint8_t v311_return(uint8_t code)
     return 0xFF;
 }
 
-void connect_refuse(struct sessions *s, uint32_t conn, uint8_t level, uint8_t code, enum close_reason reason)
+uint32_t connect_max_packet(const struct mqtt_connect *p)
+{
+    return p->level == MQTT_V5 && mqtt_has(&p->props, MQTT_P_MAXIMUM_PACKET_SIZE)
+               ? p->props.value[MQTT_P_MAXIMUM_PACKET_SIZE].num
+               : 0;
+}
+
+void connect_refuse(struct sessions *s, uint32_t conn, uint8_t level, uint32_t max_packet, uint8_t code,
+                    enum close_reason reason)
 {
     struct mqtt_packet answer = {.type = MQTT_CONNACK};
     bool v5 = level >= MQTT_V5;
     answer.u.connack.code = v5 ? code : v311_return(code);
-    if (level && answer.u.connack.code != 0xFF)
+    if (max_packet && mqtt_encode(&answer, MQTT_V5, NULL, 0) > max_packet)
+        reason = CLOSE_CLIENT_LIMIT; /* [MQTT-3.1.2-24] */
+    else if (level && answer.u.connack.code != 0xFF)
         mqtt_send(s, conn, v5 ? MQTT_V5 : MQTT_V311, &answer);
     net_close(s->net, conn, reason);
 }
@@ -148,7 +158,7 @@ static void take_rare(const struct sessions *s, struct session_rare *rare, const
 /* Keeps what few clients ask for. False: no room. */
 static bool take_extras(struct sessions *s, struct session *ses, const struct mqtt_connect *p)
 {
-    uint32_t expiry_s = agreed_expiry(s, p), max_packet = asked_for(p, MQTT_P_MAXIMUM_PACKET_SIZE);
+    uint32_t expiry_s = agreed_expiry(s, p), max_packet = connect_max_packet(p);
     uint16_t receive_maximum = (uint16_t)asked_for(p, MQTT_P_RECEIVE_MAX);
     uint8_t flags = extra_flags(s, p, expiry_s);
     bool is_rare = max_packet || p->has_will;
@@ -277,7 +287,7 @@ void handle_connect(struct sessions *s, uint32_t conn)
     struct acceptance a = {.is_v5 = p->level == MQTT_V5, .expiry_s = agreed_expiry(s, p)};
     uint8_t code = refusal(s, p);
     if (code) {
-        connect_refuse(s, conn, p->level, code, CLOSE_BAD_CONNECT);
+        connect_refuse(s, conn, p->level, connect_max_packet(p), code, CLOSE_BAD_CONNECT);
         return;
     }
     a.is_assigned = !p->client_id.len;
@@ -286,7 +296,7 @@ void handle_connect(struct sessions *s, uint32_t conn)
     take_over(s, &p->client_id);
     uint32_t id = session_begin(s, conn, p->client_id.data, p->client_id.len);
     if (!id || !take_extras(s, session_at(s, id), p)) {
-        connect_refuse(s, conn, p->level, MQTT_RC_QUOTA_EXCEEDED, CLOSE_NO_MEMORY);
+        connect_refuse(s, conn, p->level, connect_max_packet(p), MQTT_RC_QUOTA_EXCEEDED, CLOSE_NO_MEMORY);
         return;
     }
     c->keepalive = agreed_keepalive(s, p->keepalive_s);
@@ -336,7 +346,7 @@ static void refuse_opening(struct sessions *s, uint32_t id, uint8_t code)
 {
     const struct session *ses = session_at(s, id);
     bool v5 = session_extra(s, ses)->flags & EXTRA_V5;
-    connect_refuse(s, ses->conn, v5 ? MQTT_V5 : MQTT_V311, code, CLOSE_NO_SESSION);
+    connect_refuse(s, ses->conn, v5 ? MQTT_V5 : MQTT_V311, 0, code, CLOSE_NO_SESSION);
 }
 
 void sessions_opened(struct sessions *s, const char *client_id, size_t len, uint64_t claim_number,

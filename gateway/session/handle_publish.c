@@ -3,7 +3,9 @@
  * comes back from the hub with its sequence number like any other.
  *
  * A client may have so many publishes unanswered; a 5.0 client that knows that and sends more is ended, one
- * of 3.1.1, which cannot know, is just not read from until some are answered.
+ * of 3.1.1, which cannot know, is just not read from until some are answered. A publish whose answer is known
+ * at once (refused, or one that has come before) is not read either until those before it are answered, so
+ * that answers come in order ([MQTT-4.6.0-2], [MQTT-4.6.0-3]); nothing is remembered of it.
  */
 #include <stdlib.h>
 
@@ -17,6 +19,12 @@
 #include "gateway/session/session_internal.h"
 #include "gateway/session/window.h"
 #include "proto/mqtt_topic.h"
+
+/*
+ * Runs of successive packet identifiers that a client may hold unreleased (incoming.h), beyond Receive
+ * Maximum. All of them are in what is stored with each publish.
+ */
+#define UNRELEASED_RUNS 256
 
 struct message *publish_message(const struct publish_source *from)
 {
@@ -56,6 +64,17 @@ static enum close_reason refusal(struct sessions *s, const struct conn *c, struc
     return CLOSE_NONE;
 }
 
+bool put_off(struct sessions *s, uint32_t id)
+{
+    struct session *ses = session_at(s, id);
+    struct window *w = window_of(s, ses);
+    if (!w || !w->held)
+        return false;
+    window_hold(s, ses, w, 0);
+    s->put_off = true;
+    return true;
+}
+
 /* Says that a publish is not kept: 3.1.1 has no words for it, so its client has to try again. */
 static void refuse_publish(struct sessions *s, uint32_t id, bool is_qos2, uint16_t packet_id, uint8_t code)
 {
@@ -67,14 +86,18 @@ static void refuse_publish(struct sessions *s, uint32_t id, bool is_qos2, uint16
         sessions_close_conn(s, conn, CLOSE_NOT_KEPT);
 }
 
-/* One publish fewer is unanswered. */
+/* One publish fewer is unanswered: what has waited for that goes on. */
 static void settle_one(struct sessions *s, uint32_t id)
 {
     struct session *ses = session_at(s, id);
     struct window *w = window_of(s, ses);
     if (w->held)
         w->held--;
-    if (w->flags & WINDOW_HELD && w->held <= s->config->receive_maximum / 2) {
+    if (w->flags & WINDOW_TO_STORE && !window_is_asking(w)) {
+        w->flags &= ~(uint32_t)WINDOW_TO_STORE;
+        request_store(s, id);
+    }
+    if (w->flags & WINDOW_HELD && w->held <= w->go_on_at) {
         uint32_t conn = ses->conn;
         w->flags &= ~(uint32_t)WINDOW_HELD;
         window_tidy(s, ses);
@@ -88,28 +111,50 @@ void publish_answered(struct sessions *s, uint32_t id, uint16_t packet_id, bool 
                       enum engine_result result)
 {
     struct window *w = window_of(s, session_at(s, id));
-    struct incoming *in = w && is_qos2 ? window_incoming(s, w, packet_id) : NULL;
     if (!w)
         return;
     if (result == ENGINE_OK) {
-        if (in)
-            in->is_kept = true;
+        if (is_qos2)
+            incoming_set(&w->incoming, packet_id, INCOMING_KEPT);
         send_ack(s, id, is_qos2 ? MQTT_PUBREC : MQTT_PUBACK, packet_id, 0);
     } else {
-        if (in)
-            window_incoming_remove(s, w, packet_id);
-        if (in && session_is_stored(s, session_at(s, id))) /* it was stored with the message */
-            (void)!request_progress(s, id, REQUEST_NONE, 0);
+        if (is_qos2)
+            incoming_remove(&w->incoming, packet_id);
+        w->flags |= WINDOW_DIRTY;
         refuse_publish(s, id, is_qos2, packet_id, MQTT_RC_QUOTA_EXCEEDED);
     }
     settle_one(s, id);
 }
 
-/* A publish that came before, of which the answer is under way or got lost. */
-static void answer_again(struct sessions *s, uint32_t id, const struct incoming *in)
+/* A publish of QoS 2 that has come before. */
+static void publish_again(struct sessions *s, uint32_t id, const struct mqtt_publish *p,
+                          enum incoming_state state)
 {
-    if (in->is_kept)
-        send_ack(s, id, MQTT_PUBREC, in->packet_id, 0);
+    if (state != INCOMING_ASKED && !put_off(s, id)) /* else its answer is under way */
+        send_ack(s, id, MQTT_PUBREC, p->packet_id, 0);
+}
+
+/* Whether the client may have one more publish under way ([MQTT-3.3.4-8], [MQTT-3.3.4-9]); its packet
+ * identifiers that are not released may not cost too much either. */
+static bool has_quota(const struct sessions *s, const struct window *w, const struct mqtt_publish *p, bool v5)
+{
+    uint32_t limit = s->config->receive_maximum;
+    if (v5 && w->held + incoming_count(w->incoming, INCOMING_KEPT) >= limit)
+        return false;
+    return p->qos < 2 || incoming_runs(w->incoming) < limit + UNRELEASED_RUNS;
+}
+
+/* Sends it up; false: it is not taken. */
+static bool ask(struct sessions *s, uint32_t id, const struct mqtt_publish *p, const struct message *m)
+{
+    struct window *w = window_of(s, session_at(s, id));
+    if (p->qos == 1)
+        return request_publish(s, id, m, REQUEST_PUBACK, p->packet_id);
+    incoming_set(&w->incoming, p->packet_id, INCOMING_ASKED);
+    if (request_publish(s, id, m, REQUEST_PUBREC, p->packet_id))
+        return true;
+    incoming_remove(&w->incoming, p->packet_id);
+    return false;
 }
 
 /* QoS 1 and 2: goes up as a request, and is answered with it. */
@@ -117,35 +162,41 @@ static void publish_kept(struct sessions *s, uint32_t id, const struct mqtt_publ
 {
     struct session *ses = session_at(s, id);
     struct window *w = window_need(s, id);
-    bool is_qos2 = p->qos == 2, v5 = net_conn(s->net, ses->conn)->protocol == MQTT_V5;
-    struct incoming *before = w && is_qos2 ? window_incoming(s, w, p->packet_id) : NULL;
-    if (before && before->is_restored && !p->dup) {
-        window_incoming_remove(s, w, p->packet_id); /* released, but it was not stored any more that it was */
-        before = NULL;
-    }
-    if (before) {
-        answer_again(s, id, before); /* [MQTT-4.3.3-10] */
+    bool v5 = net_conn(s->net, ses->conn)->protocol == MQTT_V5;
+    if (w && !has_quota(s, w, p, v5)) {
+        sessions_close(s, id, CLOSE_RECEIVE_MAXIMUM);
         return;
     }
-    if (w && v5 && w->held + window_unreleased(s, w) >= s->config->receive_maximum) {
-        sessions_close(s, id, CLOSE_RECEIVE_MAXIMUM); /* [MQTT-3.3.4-8], [MQTT-3.3.4-9] */
-        return;
-    }
-    bool taken = w && (!is_qos2 || window_incoming_add(s, w, p->packet_id, false));
-    if (taken && !request_publish(s, id, m, is_qos2 ? REQUEST_PUBREC : REQUEST_PUBACK, p->packet_id)) {
-        if (is_qos2)
-            window_incoming_remove(s, w, p->packet_id);
-        taken = false;
-    }
-    if (!taken) {
+    if (!w || !ask(s, id, p, m)) {
+        if (put_off(s, id))
+            return;
         window_tidy(s, ses);
-        refuse_publish(s, id, is_qos2, p->packet_id, MQTT_RC_QUOTA_EXCEEDED);
+        refuse_publish(s, id, p->qos == 2, p->packet_id, MQTT_RC_QUOTA_EXCEEDED);
         return;
     }
-    if (++w->held >= s->config->receive_maximum && !v5) {
-        w->flags |= WINDOW_HELD;
-        net_hold(s->net, ses->conn, true);
+    if (++w->held >= s->config->receive_maximum && !v5)
+        window_hold(s, ses, w, (uint16_t)(s->config->receive_maximum / 2));
+}
+
+/*
+ * Whether a publish of QoS 2 is to be handled as a new one, and now. Of a session that is stored one is under
+ * way at a time (window_is_asking()).
+ */
+static bool is_new(struct sessions *s, uint32_t id, const struct mqtt_publish *p)
+{
+    const struct session *ses = session_at(s, id);
+    struct window *w = window_of(s, ses);
+    enum incoming_state state = w ? incoming_find(w->incoming, p->packet_id) : INCOMING_NONE;
+    bool is_reused = state == INCOMING_RESTORED && !p->dup;
+    if (state != INCOMING_NONE && !is_reused) {
+        publish_again(s, id, p, state); /* [MQTT-4.3.3-10] */
+        return false;
     }
+    if (window_is_asking(w) && session_is_stored(s, ses) && put_off(s, id))
+        return false;
+    if (is_reused) /* released, but it was not stored any more that it was */
+        incoming_remove(&w->incoming, p->packet_id);
+    return true;
 }
 
 /*
@@ -155,27 +206,17 @@ static void publish_kept(struct sessions *s, uint32_t id, const struct mqtt_publ
 static void publish_forbidden(struct sessions *s, uint32_t id, const struct mqtt_publish *p)
 {
     bool v5 = net_conn(s->net, session_at(s, id)->conn)->protocol == MQTT_V5;
+    if (p->qos && put_off(s, id))
+        return;
     counter_add(COUNTER_PUBLISHES_FORBIDDEN, 1);
     if (p->qos)
         send_ack(s, id, p->qos == 2 ? MQTT_PUBREC : MQTT_PUBACK, p->packet_id,
                  v5 ? MQTT_RC_NOT_AUTHORIZED : 0);
 }
 
-void handle_publish(struct sessions *s, uint32_t conn)
+/* A message that is the client's to publish. */
+static void publish(struct sessions *s, const struct conn *c, const struct mqtt_publish *p)
 {
-    struct mqtt_publish *p = &s->packet.u.publish;
-    const struct conn *c = net_conn(s->net, conn);
-    enum close_reason reason = refusal(s, c, p);
-    if (reason != CLOSE_NONE) {
-        sessions_close_conn(s, conn, reason);
-        return;
-    }
-    counter_add(COUNTER_PUBLISHES_IN, 1);
-    counter_add(COUNTER_PUBLISH_BYTES_IN, p->payload.len);
-    if (mqtt_topic_is_reserved(p->topic.data, p->topic.len)) {
-        publish_forbidden(s, c->owner, p);
-        return;
-    }
     size_t len;
     const char *client_id = sessions_client_id(s, c->owner, &len);
     struct publish_source from = {.topic = p->topic,
@@ -190,4 +231,23 @@ void handle_publish(struct sessions *s, uint32_t conn)
     else if (!s->handler->publish(s->ctx, client_id, len, m))
         counter_add(COUNTER_PUBLISHES_DROPPED, 1);
     message_unref(m);
+}
+
+void handle_publish(struct sessions *s, uint32_t conn)
+{
+    struct mqtt_publish *p = &s->packet.u.publish;
+    const struct conn *c = net_conn(s->net, conn);
+    enum close_reason reason = refusal(s, c, p);
+    if (reason != CLOSE_NONE) {
+        sessions_close_conn(s, conn, reason);
+        return;
+    }
+    if (mqtt_topic_is_reserved(p->topic.data, p->topic.len))
+        publish_forbidden(s, c->owner, p);
+    else if (p->qos < 2 || is_new(s, c->owner, p))
+        publish(s, c, p);
+    if (s->put_off)
+        return;
+    counter_add(COUNTER_PUBLISHES_IN, 1);
+    counter_add(COUNTER_PUBLISH_BYTES_IN, p->payload.len);
 }

@@ -3,7 +3,8 @@
  *
  * Fed by the connections' input, drains into the handlers; a packet that cannot be decoded, or is not allowed
  * at this point, ends the connection with the reason that fits and has no effect. Keeps nothing between two
- * calls: an incomplete packet stays with the connection.
+ * calls: an incomplete packet stays with the connection, and so does one that its handler has put off (the
+ * connection is held then).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -83,7 +84,8 @@ static void reject(struct sessions *s, uint32_t conn, enum mqtt_type type, const
         LOG(log_bad_packet, LOG_STR("packet", mqtt_type_name(type)), LOG_STR("error", e->text),
             LOG_STR("address", sockets_peer_text(c->fd, peer)));
     if (!c->protocol)
-        connect_refuse(s, conn, s->packet.u.connect.level, e->code, bad_packet_reason(e->code));
+        connect_refuse(s, conn, s->packet.u.connect.level, connect_max_packet(&s->packet.u.connect), e->code,
+                       bad_packet_reason(e->code));
     else
         sessions_close_conn(s, conn, bad_packet_reason(e->code));
 }
@@ -115,11 +117,16 @@ static size_t handle_packets(struct sessions *s, uint32_t conn, const unsigned c
         size_t used = 0;
         uint32_t max = c->protocol ? s->config->max_packet_size : s->config->max_connect_size;
         s->packet.u.connect.level = 0;
+        s->packet.u.connect.props.present = 0;
         switch (mqtt_decode(data + at, len - at, c->protocol, max, &s->packet, &used, &error)) {
         case MQTT_OK:
+            dispatch(s, conn);
+            if (s->put_off) {
+                s->put_off = false;
+                return at;
+            }
             at += used;
             counter_add(COUNTER_PACKETS_IN, 1);
-            dispatch(s, conn);
             break;
         case MQTT_MORE:
             *need = used;

@@ -48,7 +48,7 @@ bool request_publish(struct sessions *s, uint32_t id, const struct message *m, e
     void *progress = NULL;
     if (kind == REQUEST_PUBREC && session_is_stored(s, ses)) {
         client_id = sessions_client_id(s, id, &len);
-        progress = window_progress(s, ses, &progress_len);
+        progress = window_progress(s, ses, true, &progress_len);
     }
     struct ipc_message out =
         IPC_MAKE(PUBLISH, IPC_NUM(0), IPC_NUM(m->qos), IPC_NUM(m->retain), IPC_NUM(m->expires_ms),
@@ -66,7 +66,8 @@ bool request_progress(struct sessions *s, uint32_t id, enum request_kind kind, u
     struct window *w = window_of(s, ses);
     size_t len, progress_len;
     const char *client_id = sessions_client_id(s, id, &len);
-    void *progress = window_progress(s, ses, &progress_len);
+    CHECK(!window_is_asking(w));
+    void *progress = window_progress(s, ses, false, &progress_len);
     struct ipc_message m = IPC_MAKE(PROGRESS, IPC_NUM(0), IPC_NUM(ses->claim), IPC_BYTES(client_id, len),
                                     IPC_BYTES(progress, progress_len));
     bool taken = request(s, id, &m, kind, packet_id);
@@ -79,8 +80,20 @@ bool request_progress(struct sessions *s, uint32_t id, enum request_kind kind, u
 void request_store(struct sessions *s, uint32_t id)
 {
     struct window *w = window_of(s, session_at(s, id));
-    if (w && !(w->flags & WINDOW_STORING) && request_progress(s, id, REQUEST_STORED, 0))
+    if (!w || w->flags & WINDOW_STORING || !session_is_stored(s, session_at(s, id)))
+        return;
+    if (window_is_asking(w))
+        w->flags |= WINDOW_TO_STORE;
+    else if (request_progress(s, id, REQUEST_STORED, 0))
         window_storing(s, w);
+}
+
+bool request_ack(struct sessions *s, uint32_t id, enum request_kind kind, uint16_t packet_id, uint8_t code)
+{
+    struct session_cookie cookie = cookie_of(s, id, kind, packet_id);
+    struct ipc_message fence = IPC_MAKE(FENCE, IPC_NUM(0));
+    cookie.code = code;
+    return s->handler->request(s->ctx, &fence, &cookie);
 }
 
 bool request_subscribe(struct sessions *s, uint32_t id, const char *filter, size_t len, uint8_t options,
@@ -123,9 +136,9 @@ void request_close(struct sessions *s, uint32_t id, struct message *will)
     const struct session_extra *extra = session_extra(s, ses);
     const struct session_rare *rare = session_rare(s, ses);
     const struct window *w = window_of(s, ses);
-    size_t len, progress_len = 0, will_len = 0;
+    size_t len, progress_len = 0, refused_len = 0, will_len = 0;
     const char *client_id = sessions_client_id(s, id, &len);
-    void *progress = extra->flags & EXTRA_OPENING ? NULL : window_progress(s, ses, &progress_len);
+    void *progress = extra->flags & EXTRA_OPENING ? NULL : window_progress(s, ses, true, &progress_len);
     void *will_bytes = will ? encode_will(will, &will_len) : NULL;
     struct closing c = {.claim = ses->claim,
                         .expiry_s = extra->expiry_s,
@@ -134,13 +147,13 @@ void request_close(struct sessions *s, uint32_t id, struct message *will)
                         .client_id = {.data = client_id, .len = (uint32_t)len},
                         .progress = {.data = progress, .len = (uint32_t)progress_len},
                         .will = {.data = will_bytes, .len = (uint32_t)will_len}};
-    uint32_t count = 0;
-    uint16_t *ids = w ? window_unanswered(s, w, &count) : NULL;
-    if (count)
-        close_later(s, id, &c, ids, count);
-    else
+    if (window_is_asking(w)) {
+        void *refused = window_progress(s, ses, false, &refused_len);
+        close_later(s, id, &c, &(struct ipc_bytes){.data = refused, .len = (uint32_t)refused_len});
+        free(refused);
+    } else {
         close_send(s, &c);
-    free(ids);
+    }
     free(progress);
     free(will_bytes);
 }
@@ -252,7 +265,11 @@ void sessions_done(struct sessions *s, const struct session_cookie *c, int resul
         break;
     case REQUEST_PUBREL:
     case REQUEST_PUBCOMP:
-        send_ack(s, c->session, c->kind == REQUEST_PUBREL ? MQTT_PUBREL : MQTT_PUBCOMP, c->packet_id, 0);
+        if (result == ENGINE_FAILED) /* it is stored with CLOSE, or the exchange goes on where it was */
+            sessions_close(s, c->session, CLOSE_NOT_KEPT);
+        else
+            send_ack(s, c->session, c->kind == REQUEST_PUBREL ? MQTT_PUBREL : MQTT_PUBCOMP, c->packet_id,
+                     c->code);
         break;
     case REQUEST_STORED:
         is_stored(s, c->session, result != ENGINE_FAILED);

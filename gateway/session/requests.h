@@ -22,10 +22,12 @@ enum request_kind {
 /* A message to be kept. With QoS 2 from a stored session its progress is stored together with it. */
 bool request_publish(struct sessions *s, uint32_t id, const struct message *m, enum request_kind kind,
                      uint16_t packet_id);
-/* The session's progress as it is now. */
+/* The session's progress as it is now; not while window_is_asking(). */
 bool request_progress(struct sessions *s, uint32_t id, enum request_kind kind, uint16_t packet_id);
-/* The same, so that what is done is stored as done; unless that is under way. */
+/* The same, so that what is done is stored as done; unless that is under way. Later, if it has to wait. */
 void request_store(struct sessions *s, uint32_t id);
+/* Nothing: PUBREL or PUBCOMP with a code, behind those that are due already. */
+bool request_ack(struct sessions *s, uint32_t id, enum request_kind kind, uint16_t packet_id, uint8_t code);
 /* kind REQUEST_NONE: the answer waits for a later one. */
 bool request_subscribe(struct sessions *s, uint32_t id, const char *filter, size_t len, uint8_t options,
                        uint32_t identifier, uint64_t since);
@@ -51,9 +53,9 @@ struct closing {
     bool is_unsure; /* it has not read all that may have been sent before (SESSION_LEFT_OPEN) */
 };
 void close_send(struct sessions *s, const struct closing *c);
-/* The same when these publishes of QoS 2, whose packet identifiers are in the progress, are answered. */
-void close_later(struct sessions *s, uint32_t session, const struct closing *c, const uint16_t *ids,
-                 uint32_t count);
+/* The same when a publish of QoS 2 is answered: with c->progress if it is kept, else with the other one. */
+void close_later(struct sessions *s, uint32_t session, const struct closing *c,
+                 const struct ipc_bytes *progress_refused);
 /* A publish of QoS 2 of a session that has ended is answered. */
 void close_answered(struct sessions *s, const struct session_cookie *c, bool is_kept);
 void closes_free(struct sessions *s);

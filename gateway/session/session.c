@@ -131,7 +131,6 @@ struct sessions *sessions_new(struct event_base *base, const struct sessions_set
     s->wheel = wheel_new(&heartbeat_wheel_ops, s, clock_update());
     s->windows = pool_new("windows", sizeof(struct window), max);
     s->inflights = pool_new("inflight", sizeof(struct inflight), pool_room(max, config->max_inflight));
-    s->incomings = pool_new("incoming", sizeof(struct incoming), pool_room(max, config->receive_maximum));
     s->last_owed = &s->owed;
     catch_up_setup(s, base);
     return s;
@@ -145,7 +144,6 @@ void sessions_free(struct sessions *s)
     sys_topics_free(s);
     pool_free(s->windows);
     pool_free(s->inflights);
-    pool_free(s->incomings);
     topic_tree_free(s->tree);
     wheel_free(s->wheel);
     hash_index_free(s->by_client_id);
@@ -335,27 +333,30 @@ static void sweep_windows(struct sessions *s)
 }
 
 /*
- * Writes cursors of stored sessions that have moved: at each tick those of a part of the windows, so that all
- * have their turn in a cursor_interval and no commit has many of them.
+ * Writes cursors of stored sessions that have moved: at each tick those of the next windows, as many as the
+ * time since the last tick is of a cursor_interval, so that all have their turn in one and no commit has many
+ * of them, also when thousands of windows have appeared at once.
  */
 static void write_cursors(struct sessions *s)
 {
-    uint64_t elapsed = clock_ms() - s->cycle_ms, interval = s->config->log_cursor_interval_ms;
-    uint32_t bound = pool_bound(s->windows);
-    uint32_t end = elapsed < interval ? (uint32_t)(bound * elapsed / interval) : bound;
-    while (s->written < end) {
-        uint32_t at = pool_next(s->windows, s->written);
-        s->written = at && at <= end ? at : end;
-        if (!at || at > end)
+    uint32_t interval = s->config->log_cursor_interval_ms, at = s->cursor_at;
+    uint64_t elapsed = clock_ms() - s->cursor_ms;
+    s->cursor_ms = clock_ms();
+    s->cursor_owed += (elapsed < interval ? elapsed : interval) * pool_bound(s->windows);
+    uint64_t end = at + s->cursor_owed / interval;
+    s->cursor_owed %= interval;
+    while (at < end) {
+        uint32_t next = pool_next(s->windows, at);
+        if (!next || next > end) {
+            at = next ? (uint32_t)end : 0;
             break;
+        }
+        at = next;
         const struct window *w = pool_at(s->windows, at);
         if (w->flags & WINDOW_DIRTY && session_is_stored(s, session_at(s, w->session)))
             request_store(s, w->session);
     }
-    if (elapsed >= interval) {
-        s->cycle_ms = clock_ms();
-        s->written = 0;
-    }
+    s->cursor_at = at;
 }
 
 void sessions_set_fanout(struct sessions *s, struct fanout *f) { s->fanout = f; }

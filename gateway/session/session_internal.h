@@ -36,7 +36,6 @@ struct sessions {
     struct wheel *wheel;
     struct pool *windows;   /* struct window */
     struct pool *inflights; /* struct inflight */
-    struct pool *incomings; /* struct incoming */
     struct fanout *fanout;
     struct engine_reader *reader; /* NULL: not open yet */
     struct owed_codes *owed, **last_owed;
@@ -47,9 +46,11 @@ struct sessions {
     struct event *queue_event, *stalled_event;
     char *last_topic;
     uint64_t last_claim;
-    uint64_t cycle_ms;         /* when write_cursors() began with the first window, */
-    uint32_t written;          /* and how far it has come */
+    /* write_cursors(): its last tick, the window it stands at, and what is due: windows times milliseconds */
+    uint64_t cursor_ms, cursor_owed;
+    uint32_t cursor_at;
     uint32_t pings;            /* PINGREQs of the input being handled that are not answered yet */
+    bool put_off;              /* the packet being handled is to be handled again when the input goes on */
     struct mqtt_packet packet; /* the one being handled: too large for the stack of every handler */
 };
 
@@ -133,8 +134,13 @@ void handle_pingreq(struct sessions *s, uint32_t conn);
 /* handle_ping.c: sends the answers to the PINGREQs that were handled since the last call. */
 void answer_pings(struct sessions *s, uint32_t conn);
 void handle_disconnect(struct sessions *s, uint32_t conn);
-/* handle_connect.c: the answer to a CONNECT that was refused in or before it could be handled. */
-void connect_refuse(struct sessions *s, uint32_t conn, uint8_t level, uint8_t code, enum close_reason reason);
+/* handle_connect.c: the answer to a CONNECT that was refused in or before it could be handled, if it is not
+ * above max_packet (0: no limit, or the session's). */
+void connect_refuse(struct sessions *s, uint32_t conn, uint8_t level, uint32_t max_packet, uint8_t code,
+                    enum close_reason reason);
+/* The Maximum Packet Size that a CONNECT announces, 0: none; of one that cannot be decoded, as far as it was.
+ */
+uint32_t connect_max_packet(const struct mqtt_connect *p);
 
 /* handle_publish.c: a message from the parts of a PUBLISH or a will; the expiry interval counts from now.
  * With one reference. */

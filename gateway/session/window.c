@@ -28,11 +28,6 @@ static struct inflight *inflight_at(const struct sessions *s, uint32_t id)
     return id ? pool_at(s->inflights, id) : NULL;
 }
 
-static struct incoming *incoming_at(const struct sessions *s, uint32_t id)
-{
-    return id ? pool_at(s->incomings, id) : NULL;
-}
-
 struct window *window_need(struct sessions *s, uint32_t session)
 {
     struct session *ses = session_at(s, session);
@@ -106,10 +101,7 @@ void window_free(struct sessions *s, struct session *ses)
         next = inflight_at(s, id)->next;
         pool_release(s->inflights, id);
     }
-    for (uint32_t id = w->incoming, next; id; id = next) {
-        next = incoming_at(s, id)->next;
-        pool_release(s->incomings, id);
-    }
+    incoming_free(&w->incoming);
     pool_release(s->windows, ses->window);
     ses->window = 0;
 }
@@ -299,61 +291,11 @@ bool window_give_up(struct sessions *s, struct session *ses, bool aside, uint64_
     return any;
 }
 
-struct incoming *window_incoming(const struct sessions *s, const struct window *w, uint16_t packet_id)
+void window_hold(struct sessions *s, struct session *ses, struct window *w, uint16_t go_on_at)
 {
-    for (struct incoming *i = incoming_at(s, w->incoming); i; i = incoming_at(s, i->next))
-        if (i->packet_id == packet_id)
-            return i;
-    return NULL;
-}
-
-bool window_incoming_add(struct sessions *s, struct window *w, uint16_t packet_id, bool is_restored)
-{
-    uint32_t id = pool_alloc(s->incomings);
-    if (!id)
-        return false;
-    *incoming_at(s, id) = (struct incoming){
-        .next = w->incoming, .packet_id = packet_id, .is_kept = is_restored, .is_restored = is_restored};
-    w->incoming = id;
-    return true;
-}
-
-uint32_t window_unreleased(const struct sessions *s, const struct window *w)
-{
-    uint32_t n = 0;
-    for (const struct incoming *i = incoming_at(s, w->incoming); i; i = incoming_at(s, i->next))
-        n += i->is_kept &&
-             !i->is_restored; /* the client's quota begins anew with a connection (section 4.9) */
-    return n;
-}
-
-uint16_t *window_unanswered(const struct sessions *s, const struct window *w, uint32_t *count)
-{
-    uint16_t *ids = NULL;
-    uint32_t n = 0, room = 0;
-    for (const struct incoming *i = incoming_at(s, w->incoming); i; i = incoming_at(s, i->next)) {
-        if (i->is_kept)
-            continue;
-        if (n == room) {
-            room = room ? 2 * room : 16;
-            ids = xrealloc(ids, room * sizeof *ids);
-        }
-        ids[n++] = i->packet_id;
-    }
-    *count = n;
-    return ids;
-}
-
-void window_incoming_remove(struct sessions *s, struct window *w, uint16_t packet_id)
-{
-    uint32_t *at = &w->incoming;
-    while (*at && incoming_at(s, *at)->packet_id != packet_id)
-        at = &incoming_at(s, *at)->next;
-    uint32_t id = *at;
-    if (!id)
-        return;
-    *at = incoming_at(s, id)->next;
-    pool_release(s->incomings, id);
+    w->flags |= WINDOW_HELD;
+    w->go_on_at = go_on_at;
+    net_hold(s->net, ses->conn, true);
 }
 
 uint64_t window_cursor(const struct sessions *s, const struct session *ses)
@@ -368,24 +310,18 @@ static uint16_t stored_packet_id(const struct inflight *i)
     return i->state == ENGINE_DONE || i->flags & INFLIGHT_ASIDE ? 0 : window_packet_id(i->seq);
 }
 
-void *window_progress(const struct sessions *s, const struct session *ses, size_t *len)
+void *window_progress(const struct sessions *s, const struct session *ses, bool with_asked, size_t *len)
 {
     const struct window *w = window_of(s, ses);
     struct engine_progress p = {.cursor = window_cursor(s, ses)};
-    uint32_t outs = 0, ins = 0;
-    for (const struct inflight *i = w ? inflight_at(s, w->first) : NULL; i; i = inflight_at(s, i->next))
-        outs++;
-    for (const struct incoming *i = w ? incoming_at(s, w->incoming) : NULL; i; i = incoming_at(s, i->next))
-        ins++;
-    struct engine_inflight *out = xcalloc(outs + 1, sizeof *out);
-    uint16_t *in = xcalloc(ins + 1, sizeof *in);
+    struct engine_inflight *out = xcalloc((w ? w->entries : 0) + 1u, sizeof *out);
+    uint16_t *in = xcalloc((w ? incoming_runs(w->incoming) : 0) * 3u + 1u, sizeof *in);
     for (const struct inflight *i = w ? inflight_at(s, w->first) : NULL; i; i = inflight_at(s, i->next))
         if (i->flags & INFLIGHT_ASIDE ? i->state != ENGINE_DONE && !(i->flags & INFLIGHT_SHARED)
                                       : i->seq > p.cursor)
             out[p.outs++] = (struct engine_inflight){
                 .seq = i->seq, .packet_id = stored_packet_id(i), .state = i->state, .qos = i->qos};
-    for (const struct incoming *i = w ? incoming_at(s, w->incoming) : NULL; i; i = incoming_at(s, i->next))
-        in[p.ins++] = i->packet_id;
+    p.ins = w ? incoming_encode(w->incoming, with_asked, in) : 0;
     p.out = out;
     p.in = in;
     *len = progress_size(&p);
@@ -412,8 +348,5 @@ bool window_restore(struct sessions *s, uint32_t session, const struct engine_pr
         if (!window_add(s, w, o->seq, o->state == ENGINE_RECEIVED ? 2 : o->qos, o->state, flags))
             return false;
     }
-    for (unsigned n = 0; n < p->ins; n++)
-        if (!window_incoming_add(s, w, p->in[n], true))
-            return false;
-    return true;
+    return incoming_decode(&w->incoming, p->in, p->ins);
 }

@@ -17,6 +17,7 @@
 #define HOLDFAST_SESSION_WINDOW_H
 
 #include "gateway/engine/engine_store.h"
+#include "gateway/session/incoming.h"
 #include "gateway/session/session_internal.h"
 
 /* A message beyond the cursor. 16 bytes. */
@@ -37,33 +38,27 @@ enum {
     INFLIGHT_TOLD = 16 /* and the hub has been told */
 };
 
-/* A publish of the client with QoS 2 whose PUBREL has not come. 8 bytes. */
-struct incoming {
-    uint32_t next;
-    uint16_t packet_id;
-    bool is_kept;     /* PUBREC was sent, or may be */
-    bool is_restored; /* out of the store: sent again, it has to have DUP ([MQTT-3.3.1-1]) */
-};
-
 enum {
-    WINDOW_BEHIND = 1,   /* reads from the log after `read` */
-    WINDOW_DIRTY = 2,    /* the stored cursor is not what it could be */
-    WINDOW_QUEUED = 4,   /* in the queue of those to be looked after (catch_up.c) */
-    WINDOW_STALLED = 32, /* will be in it in a moment */
-    WINDOW_STORING = 64, /* a progress with which entries are told is under way */
-    WINDOW_UNSURE = 16,  /* what it reads from the log may have been sent before */
-    WINDOW_HELD = 8      /* its connection's input is held until publishes are answered */
+    WINDOW_BEHIND = 1,    /* reads from the log after `read` */
+    WINDOW_DIRTY = 2,     /* the stored cursor is not what it could be */
+    WINDOW_QUEUED = 4,    /* in the queue of those to be looked after (catch_up.c) */
+    WINDOW_STALLED = 32,  /* will be in it in a moment */
+    WINDOW_STORING = 64,  /* a progress with which entries are told is under way */
+    WINDOW_UNSURE = 16,   /* what it reads from the log may have been sent before */
+    WINDOW_HELD = 8,      /* its connection's input is held until publishes are answered */
+    WINDOW_TO_STORE = 128 /* a progress is due, and has to wait until a publish is answered */
 };
 
 struct catch_up;
 struct window {
     uint64_t read;             /* kept messages up to here have been sent to it, or do not concern it */
     struct catch_up *catch_up; /* filters, a scan, retained messages to be sent; NULL: none */
+    struct incoming *incoming; /* publishes of the client with QoS 2 whose PUBREL has not come */
     uint32_t first, last;      /* struct inflight, in the order of sending */
-    uint32_t incoming;         /* struct incoming */
     uint16_t unacked;          /* of those in flight, the ones that count against the limit */
     uint16_t entries;          /* of the list */
     uint16_t held;             /* publishes of the client that have not been answered */
+    uint16_t go_on_at;         /* with WINDOW_HELD: until they are no more than that */
     uint32_t flags;
     uint32_t session; /* whose it is */
 };
@@ -116,19 +111,23 @@ void window_fall_behind(struct sessions *s, struct session *ses, struct window *
 /* It has read all there is. */
 void window_catch_up_done(struct sessions *s, struct session *ses, struct window *w, uint64_t position);
 
-/* Publishes of the client. */
-struct incoming *window_incoming(const struct sessions *s, const struct window *w, uint16_t packet_id);
-bool window_incoming_add(struct sessions *s, struct window *w, uint16_t packet_id, bool is_restored);
-/* How many have been answered with PUBREC and wait for PUBREL. */
-uint32_t window_unreleased(const struct sessions *s, const struct window *w);
-/* The packet identifiers of those that have not been answered, to be freed by the caller. */
-uint16_t *window_unanswered(const struct sessions *s, const struct window *w, uint32_t *count);
-void window_incoming_remove(struct sessions *s, struct window *w, uint16_t packet_id);
+/*
+ * Whether it is not known yet what became of a publish with QoS 2. Progress that is stored meanwhile would be
+ * wrong either way, so of a stored session there is one such publish at a time, and no progress but that
+ * which goes with it.
+ */
+static inline bool window_is_asking(const struct window *w)
+{
+    return w && incoming_count(w->incoming, INCOMING_ASKED) > 0;
+}
+/* The client's input is held until no more than so many of its publishes are without an answer. */
+void window_hold(struct sessions *s, struct session *ses, struct window *w, uint16_t go_on_at);
 
 /* Up to where everything is acknowledged. */
 uint64_t window_cursor(const struct sessions *s, const struct session *ses);
-/* The session's progress as bytes (engine/progress.h), to be freed by the caller. */
-void *window_progress(const struct sessions *s, const struct session *ses, size_t *len);
+/* The session's progress as bytes (engine/progress.h), to be freed by the caller; with_asked: as if publishes
+ * that are not answered were kept. */
+void *window_progress(const struct sessions *s, const struct session *ses, bool with_asked, size_t *len);
 /* Takes over what was stored: fills the window of a session that is being resumed. False: no room. */
 bool window_restore(struct sessions *s, uint32_t session, const struct engine_progress *p);
 

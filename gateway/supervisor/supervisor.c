@@ -2,7 +2,8 @@
  * The supervisor process: one array of children (the workers by number, then the hub), one signalfd, the
  * control socket of commands, one ppoll(). Signals, the children's control channels and commands feed it; it
  * forks, connects, restarts, reloads (reload.c) and stops. It reads nothing from the network and kills
- * nothing that it did not fork.
+ * nothing that it did not fork. What it needs to keep its children alive is allocated at the start, for as
+ * many as there will ever be; a reload alone allocates later, and frees what it replaces.
  *
  * Whenever a process has been forked it is connected to its live counterparts: a stream socket pair per hub
  * and worker, one end to each over their control channels. A CHANNEL for the same worker replaces the old

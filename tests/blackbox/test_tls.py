@@ -11,6 +11,7 @@ import pytest
 
 import mqtt_raw as mqtt
 import tls_raw as tls
+from conftest import session, wait_for
 from tls_raw import V12, V13
 
 # How a connection is carried: parked, or by OpenSSL as long as it lasts.
@@ -553,3 +554,50 @@ def test_sizes_around_the_limits_of_records(parked, size):
             echo(client, mqtt.publish(mqtt.V5, "t", payload + b"." * pad), [payload + b"." * pad])
         gateway.publish("clients/c", hashlib.sha256(payload).hexdigest())
         client.expect_publish(hashlib.sha256(payload).hexdigest())
+
+
+# ---- what the API tells of a connection
+
+def told(gateway, client_id):
+    """The fields of GET /v1/clients/{id} that are about TLS."""
+    body = gateway.http("GET", f"/v1/clients/{client_id}").json
+    return body["tls"], body["identity"]
+
+
+@pytest.mark.parametrize("name,suite", [("1.3", "TLS 1.3 AES-"), ("1.2", "TLS 1.2 AES-"), ("1.3-unparked", "TLSv1.3 TLS_AES_"),
+                                        ("1.2-unparked", "TLSv1.2 ECDHE-")])
+def test_the_api_names_version_and_suite(start_tls, name, suite):
+    flavour = Flavour(start_tls, name)
+    gateway = flavour.start()
+    with flavour.client("secure"), gateway.client("plain"):
+        gateway.wait_registered(2)
+        text, identity = told(gateway, "secure")
+        assert text.startswith(suite) and text.endswith(" (not parked)") == (not flavour.is_parked)
+        assert identity is None and told(gateway, "plain") == (None, None)
+
+
+@pytest.mark.parametrize("version", [V13, V12])
+@pytest.mark.parametrize("option,identity", [("", "client"), ("identity = cn", "client"), ("identity = san", "client@test")])
+def test_the_api_names_the_owner_of_a_client_certificate(start_tls, certs, option, identity, version):
+    gateway = start_tls(f'client_certificate = optional  ca = "{certs}/ca.pem"  {option}')
+    known = tls.context(version, certificate=(certs / "client.pem", certs / "client.key"))
+    with tls.client(gateway, "known", known) as client, tls.client(gateway, "unknown", tls.context(version)):
+        gateway.wait_registered(2)
+        assert told(gateway, "known")[1] == identity and told(gateway, "unknown")[1] is None
+        assert gateway.events("client_connected", client="known", identity=identity)
+        client.ping()
+        ticket = client.sock.session
+    gateway.wait_registered(0)
+    with tls.client(gateway, "again", known, session=ticket):
+        gateway.wait_registered(1)
+        assert told(gateway, "again")[1] == identity, "a resumed handshake brings no certificate, and is the same client"
+    assert gateway.metric("holdfast_tls_handshakes_resumed_total") == 1
+
+
+def test_a_session_whose_client_is_away_says_nothing_of_tls(start_tls):
+    gateway = start_tls()
+    with tls.client(gateway, "sleeper", **session()):
+        gateway.wait_registered(1)
+        assert told(gateway, "sleeper")[0]
+    wait_for(lambda: not gateway.http("GET", "/v1/clients/sleeper").json["connected"], "away")
+    assert not {"tls", "identity"} & set(gateway.http("GET", "/v1/clients/sleeper").json)

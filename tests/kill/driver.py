@@ -43,6 +43,7 @@ from device import Publisher, Subscriber, Wanderer  # noqa: E402
 QUIET = 60  # seconds: in the end something must arrive at least so often until all is there
 HISTORY = 300000  # events that are remembered, of all clients together
 TOPICS = 3  # of each publisher and QoS
+KINDS = ("hub", "worker", "supervisor", "all")  # what is killed
 STEADY = 20  # seconds without a kill after which nobody may be kept waiting any longer
 
 
@@ -183,7 +184,7 @@ class Killer:
         for pid in [self.gateway.pid] + ([] if alone else children):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self.kills["supervisor alone" if alone else "all"] += 1
+        self.kills["supervisor" if alone else "all"] += 1
         self.world.tell("killer", "supervisor alone" if alone else "all")
         self.world.last_kill = time.monotonic()
         self.gateway.process.wait()
@@ -260,6 +261,7 @@ def check(world, subscriber):
     for topic, numbers in must.items():
         complain(f"{topic}: {len(numbers)} acknowledged messages are missing: {sorted(numbers)[:10]}")
     for topic, got in subscriber.got.items():
+        world.counts["deliveries checked"] += len(got)
         if not subscriber.filter_matches(topic):
             complain(f"{topic} was not subscribed to")
         qos = 2 if topic.split("/")[2] in ("q2",) or topic.split("/")[2].startswith("two") else 1
@@ -351,17 +353,25 @@ def run(seconds, seed, folder, workers=2, make=make_clients, is_killing=True, qu
         if world.complaints:
             lines = [f"{when:9.4f} {who:12} {what}\n" for when, who, what in world.history]
             (killer.folder / "history.txt").write_text("".join(lines))
-    report = {"seed": seed, "seconds": seconds, "kills": dict(killer.kills), "starts": killer.starts,
-              "acknowledged": sum(map(len, world.acked.values())),
+    report = {"seed": seed, "seconds": seconds, "kills": {kind: killer.kills[kind] for kind in KINDS}, "starts": killer.starts,
+              "acknowledged": sum(map(len, world.acked.values())), "checked": world.counts.pop("deliveries checked", 0),
               "http numbers": sum(len(getattr(p, "numbers", [])) for p in world.publishers),
               "events": dict(world.counts), "complaints": world.complaints,
               "received": {s.client_id: [s.messages, s.duplicates] for s in subscribers}}
     return report
 
 
+def summary(report):
+    """A report in a line."""
+    kinds = ", ".join(f"{kind} {report['kills'][kind]}" for kind in KINDS)
+    return (f"seed {report['seed']}, {report['seconds']:g} s: {sum(report['kills'].values())} kills ({kinds}), "
+            f"{report['acknowledged']} messages acknowledged, {report['checked']} deliveries checked, "
+            f"{len(report['complaints'])} complaints")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--seconds", type=float, default=float(os.environ.get("HOLDFAST_KILL_SECONDS", 90)))
+    parser.add_argument("--seconds", type=float, default=float(os.environ.get("HOLDFAST_KILL_SECONDS", 150)))
     parser.add_argument("--seed", type=int, default=os.environ.get("HOLDFAST_KILL_SEED"))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", help="keep data and logs here")
@@ -373,6 +383,7 @@ def main():
     folder.chmod(0o755)
     report = run(options.seconds, seed, folder, options.workers)
     print(json.dumps(report, indent=1))
+    print(summary(report))
     print(f"logs and data: {folder}")
     sys.exit(1 if report["complaints"] else 0)
 

@@ -89,6 +89,7 @@ struct rig {
     bool no_room;              /* the link takes no requests */
     bool dead;                 /* the worker does not speak any more */
     enum engine_result refuse; /* what becomes of publishes that are to be kept; ENGINE_OK: they are */
+    bool fail_progress;        /* PROGRESS is not stored: the disk does not work */
     uint8_t open_code;         /* what OPEN is answered with */
     /* who has which client id */
     struct rig_claim {
@@ -458,12 +459,14 @@ static inline enum engine_result rig_apply(struct rig *r, const struct ipc_messa
     switch ((int)m->type) {
     case IPC_PUBLISH:
         result = rig_keep(r, rig_message(m));
-        if (m->field[8].bytes.len) /* also with a message that is refused: doc/log.md */
+        if (!result && m->field[8].bytes.len) /* it goes with its message */
             rig_apply_progress(r, &m->field[8].bytes, &m->field[9].bytes);
         break;
     case IPC_PROGRESS:
         r->progresses++;
-        if (rig_holds(r, id, m->field[1].num))
+        if (r->fail_progress)
+            result = ENGINE_FAILED;
+        else if (rig_holds(r, id, m->field[1].num))
             rig_apply_progress(r, id, &m->field[3].bytes);
         break;
     case IPC_SUBSCRIBE:

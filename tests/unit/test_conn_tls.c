@@ -4,6 +4,7 @@
  * says.
  */
 #include "tests/unit/conn_tls_rig.h"
+#include "tests/unit/tls_pair.h"
 
 START_TEST(nothing_but_keys_remains)
 {
@@ -106,6 +107,25 @@ START_TEST(large_packets_go_both_ways)
 }
 END_TEST
 
+/* The length of the i-th frame that a blocked client is sent. */
+static size_t length_of(int i) { return 5000 + 300 * (size_t)(i % 9); }
+
+/* Reads a packet of any length. */
+static size_t read_packet(struct client *c, unsigned char packet[2 + BIG])
+{
+    read_exactly(c, packet, 2);
+    size_t len = (size_t)packet[0] << 8 | packet[1];
+    read_exactly(c, packet, len);
+    return len;
+}
+
+/* More has been sent than may wait for a client that does not read. */
+static void expect_bounded(const struct client *c)
+{
+    ck_assert_uint_le(net_pending(t.net, c->id), LIMIT + BIG + 20000);
+    ck_assert_uint_gt(counter_get(counters_mine, COUNTER_DELIVERIES_DROPPED), 50);
+}
+
 START_TEST(a_blocked_client_loses_whole_frames_only)
 {
     struct client c;
@@ -113,20 +133,17 @@ START_TEST(a_blocked_client_loses_whole_frames_only)
     settings();
     begin(&c, _i, 10);
     for (int i = 0; i < 200; i++) {
-        struct frame *f = packet_frame(5000 + 300 * (size_t)(i % 9), (char)i);
+        struct frame *f = packet_frame(length_of(i), (char)i);
         net_send_frame(t.net, c.id, f);
         frame_unref(f);
         if (i % 50 == 49) /* what is owed is not lost, and comes between frames */
             net_send(t.net, c.id, "\0\2ok", 4);
     }
     ck_assert_int_eq(state(&c), CONN_ACTIVE);
-    ck_assert_uint_le(net_pending(t.net, c.id), LIMIT + BIG + 20000);
-    ck_assert_uint_gt(counter_get(counters_mine, COUNTER_DELIVERIES_DROPPED), 50);
+    expect_bounded(&c);
     int last = -1, owed = 0;
     while (last != 199 || owed < 4) {
-        read_exactly(&c, packet, 2);
-        size_t len = (size_t)packet[0] << 8 | packet[1];
-        read_exactly(&c, packet, len);
+        size_t len = read_packet(&c, packet);
         if (len == 2) {
             ck_assert_mem_eq(packet, "ok", 2);
             owed++;
@@ -134,7 +151,7 @@ START_TEST(a_blocked_client_loses_whole_frames_only)
         }
         ck_assert_int_gt(packet[0], last); /* in order, with gaps */
         last = packet[0];
-        ck_assert_uint_eq(len, 5000 + 300 * (size_t)(last % 9));
+        ck_assert_uint_eq(len, length_of(last));
         ck_assert(all_are(packet, len, last));
     }
     loop_turn(t.base);
@@ -153,17 +170,14 @@ START_TEST(what_must_arrive_is_not_dropped)
     settings();
     begin(&c, _i, 10);
     for (int i = 0; i < 200; i++) {
-        struct frame *f = packet_frame(5000 + 300 * (size_t)(i % 9), (char)i);
+        struct frame *f = packet_frame(length_of(i), (char)i);
         f->must_arrive = i % 50 == 3;
         ck_assert_int_ne(net_send_frame(t.net, c.id, f), SEND_DROPPED);
         frame_unref(f);
     }
-    ck_assert_uint_le(net_pending(t.net, c.id), LIMIT + BIG + 20000);
-    ck_assert_uint_gt(counter_get(counters_mine, COUNTER_DELIVERIES_DROPPED), 50);
+    expect_bounded(&c);
     for (int last = -1; last != 199; last = packet[0]) {
-        read_exactly(&c, packet, 2);
-        size_t len = (size_t)packet[0] << 8 | packet[1];
-        read_exactly(&c, packet, len);
+        size_t len = read_packet(&c, packet);
         ck_assert(all_are(packet, len, packet[0]));
         ck_assert_int_gt(packet[0], last);
         for (int missing = last + 1; missing < packet[0]; missing++)
@@ -267,6 +281,77 @@ START_TEST(keys_are_updated_in_the_middle)
     }
     /* Ten of the client's, and an answer to every second one. */
     ck_assert_uint_eq(counter_get(counters_mine, COUNTER_TLS_KEY_UPDATES), 15);
+    leave(&c);
+    finish();
+}
+END_TEST
+
+/* ---- a 1.3 client that makes its records itself ---- */
+
+static uint8_t secrets[2][TLS_SECRET_MAX]; /* client's, server's */
+
+static void keylog_cb(const SSL *ssl, const char *line)
+{
+    uint8_t secret[TLS_SECRET_MAX];
+    size_t len;
+    (void)ssl;
+    enum tls_keylog_label label = tls_keylog_decode(line, secret, &len);
+    if (label != TLS_KEYLOG_OTHER)
+        memcpy(secrets[label == TLS_KEYLOG_SERVER_TRAFFIC], secret, len);
+}
+
+/* Opens one record after the other until there is content; returns its length. */
+static size_t content_of(struct tls_crypto *crypto, struct tls_record *own, uint8_t *in, size_t len,
+                         struct tls_opened *o)
+{
+    for (size_t at = 0; at < len; at += o->used) {
+        enum tls_result r = tls_record_open(crypto, own, in + at, len - at, o);
+        ck_assert_msg(r == TLS_CONTROL || r == TLS_DATA, "%d %s", r, o->why ? o->why : "");
+        if (r == TLS_DATA)
+            return o->len;
+    }
+    return 0;
+}
+
+/* Half a KeyUpdate comes in one segment with Finished: the keys are taken over in the middle of a message, of
+ * which the record codec gets both halves. Its second half changes the key of the packet behind it. */
+START_TEST(keys_are_taken_over_with_half_a_message_behind_them)
+{
+    static uint8_t wire[16384];
+    const struct odd_record part = {.type = 22}, data = {.type = 23};
+    struct client c;
+    union tls_end own;
+    struct tls_opened o = {0};
+    settings();
+    make_client_context(suites[_i].version, suites[_i].ciphers);
+    SSL_CTX_set_keylog_callback(client_context, keylog_cb);
+    start(10);
+    join_quietly(&c);
+    shake_hands(&c);
+    struct tls_crypto *crypto = tls_crypto_new();
+    struct tls_handover h = {.suite = TLS13_AES_128_GCM + (enum tls_suite)_i,
+                             .is_client = true,
+                             .client_secret = secrets[0],
+                             .server_secret = secrets[1]};
+    ck_assert(tls_record_start(crypto, &own.r, &h));
+
+    size_t n = (size_t)BIO_read(c.out, wire, sizeof wire);
+    n += make_record(crypto, &own.r, &part, (const uint8_t *)"\x18\0\0", 3, wire + n);
+    client_send(c.fd, wire, n);
+    loop_turn(t.base);
+    ck_assert_int_eq(state(&c), CONN_PARKED);
+    n = make_record(crypto, &own.r, &part, (const uint8_t *)"\1\1", 2, wire);
+    ck_assert(tls_keys_update(crypto, h.suite, own.r.keys));
+    own.r.write_seq = 0;
+    n += make_record(crypto, &own.r, &data, (const uint8_t *)"\0\1a", 3, wire + n);
+    client_send(c.fd, wire, n);
+    loop_turn(t.base);
+
+    n = client_read(c.fd, wire, sizeof wire); /* tickets, its KeyUpdate, the echo under its new key */
+    ck_assert_uint_eq(content_of(crypto, &own.r, wire, n, &o), 3);
+    ck_assert_mem_eq(o.data, "\0\1a", 3);
+    ck_assert_uint_eq(own.r.read_seq, 1);
+    tls_crypto_free(crypto);
     leave(&c);
     finish();
 }
@@ -455,6 +540,7 @@ static void add_tests(TCase *tc)
     tcase_add_loop_test(tc, a_forged_record_is_answered_with_an_alert, 0, N_SUITES);
     tcase_add_loop_test(tc, sessions_are_resumed, 0, N_SUITES);
     tcase_add_loop_test(tc, keys_are_updated_in_the_middle, 0, 3);
+    tcase_add_loop_test(tc, keys_are_taken_over_with_half_a_message_behind_them, 0, 3);
     tcase_add_loop_test(tc, without_tickets_the_count_of_records_is_right, 0, N_SUITES);
     tcase_add_loop_test(tc, parking_can_be_turned_off, 0, N_SUITES);
     tcase_add_loop_test(tc, a_client_may_ask_for_small_records, 0, 6);

@@ -1,6 +1,7 @@
 /*
  * Kills the process that writes the log, at random, hundreds of times, and looks after each time: everything
- * that was reported kept is there, no number was given twice, cursors are where they were reported, and all
+ * that was reported kept is there, nothing that was reported refused is, no number was given twice, cursors
+ * are where they were reported, progress that went with messages is there exactly when they are, and all
  * tables agree. Another process reads all the while, and lives or dies as it happens.
  *
  *      HOLDFAST_SEED=n     repeat a run (the seed is printed)
@@ -23,6 +24,7 @@
 
 static struct rig rig;
 static uint64_t random_state;
+static bool is_small; /* the file has no room for all messages */
 
 static uint32_t random_below(uint32_t n)
 {
@@ -30,12 +32,16 @@ static uint32_t random_below(uint32_t n)
     return (uint32_t)(random_state >> 33) % n;
 }
 
+#define TOPICS  50
+#define BALLAST TOPICS /* the topic of a message that nobody looks for */
+
 /* What the writer reports through the pipe. */
 struct report {
-    enum { GIVEN, KEPT } what;
+    enum { GIVEN, KEPT, REFUSED } what;
     uint32_t topic;
-    uint64_t
-        seq; /* GIVEN: a message's number; KEPT: everything up to it, and the cursor that was set with it */
+    /* GIVEN: a message's number; KEPT: everything up to it, and the cursor that was set with it; REFUSED: all
+     * messages up to it that have not been reported yet */
+    uint64_t seq;
 };
 
 /* A message's payload says which one it is. */
@@ -67,9 +73,36 @@ static void committed(void *ctx, uint64_t ticket, uint64_t last_seq, enum engine
 {
     (void)ctx;
     (void)ticket;
-    struct report r = {.what = KEPT, .seq = last_seq};
-    if (result == ENGINE_OK)
+    struct report r = {.what = result == ENGINE_OK ? KEPT : REFUSED, .seq = last_seq};
+    if (result != ENGINE_FAILED)
         tell(&r);
+}
+
+/* The message with which session "w" makes progress: retained, so that it is found however old it is. */
+static void write_together(struct engine *e, uint64_t seq)
+{
+    struct message_parts m = rig_parts("together", "x");
+    uint16_t in = (uint16_t)seq;
+    struct engine_inflight out = {.seq = seq, .packet_id = 7, .qos = 2};
+    struct engine_progress p = {
+        .cursor = seq, .out = &out, .outs = 1, .in = &in, .ins = 1, .with_messages = true};
+    m.seq = seq;
+    rig.ops->retain(e, &m);
+    rig.ops->progress(e, "w", 1, &p);
+}
+
+/* A large message that is gone soon: the file is full now and then. Returns its number, or 0. */
+static uint64_t write_ballast(struct engine *e)
+{
+    static char ballast[30001];
+    enum engine_result full;
+    memset(ballast, 'b', sizeof ballast - 1);
+    struct message_parts m = rig_parts("ballast", ballast);
+    m.expires_ms = clock_wall_ms() + 20;
+    struct report r = {.what = GIVEN, .topic = BALLAST, .seq = rig.ops->append(e, &m, &full)};
+    if (r.seq)
+        tell(&r);
+    return r.seq;
 }
 
 /* The writer: appends, moves a cursor, commits, without end. */
@@ -85,11 +118,13 @@ static void write_until_killed(int fd, const struct engine_settings *settings)
     }
     struct engine_session s = {.expiry_s = ENGINE_EXPIRY_NEVER};
     rig.ops->session_put(e, "c", 1, &s);
+    rig.ops->session_put(e, "w", 1, &s);
     for (unsigned turn = 0;; turn++) {
         struct report r = {.what = GIVEN};
+        uint64_t last = is_small ? write_ballast(e) : 0;
         for (uint32_t i = 1 + random_below(20); i > 0; i--) {
             enum engine_result full;
-            r.topic = random_below(50);
+            r.topic = random_below(TOPICS);
             name_message(topic, payload, r.topic, 0);
             struct message_parts m = rig_parts(topic, payload);
             m.expires_ms = random_below(2) ? clock_wall_ms() + 3600000 : 0;
@@ -101,9 +136,12 @@ static void write_until_killed(int fd, const struct engine_settings *settings)
                 rig.ops->retain(e, &m);
             }
             tell(&r);
+            last = r.seq;
         }
-        struct engine_inflight out = {.seq = r.seq + 1, .packet_id = 1};
-        struct engine_progress p = {.cursor = r.seq, .out = &out, .outs = (uint16_t)random_below(2)};
+        if (last)
+            write_together(e, last);
+        struct engine_inflight out = {.seq = last + 1, .packet_id = 1};
+        struct engine_progress p = {.cursor = last, .out = &out, .outs = (uint16_t)random_below(2)};
         rig.ops->progress(e, "c", 1, &p);
         if (turn % 16 == 0)
             rig.ops->tick(e);
@@ -119,10 +157,20 @@ static struct known {
     uint64_t seq;
     uint32_t topic;
     bool found;
-    bool seen; /* found after an earlier crash: may never be missing again */
+    bool seen;    /* found after an earlier crash: may never be missing again */
+    bool refused; /* may never be there */
 } * known;
 static size_t known_count, known_room;
-static uint64_t greatest, kept;
+static uint64_t greatest, kept, decided;
+static unsigned times_refused, times_together;
+
+/* All up to this number that nothing was said about were refused. */
+static void take_refusal(uint64_t seq)
+{
+    for (size_t i = known_count; i > 0 && known[i - 1].seq > decided; i--)
+        known[i - 1].refused = known[i - 1].seq <= seq;
+    times_refused++;
+}
 
 /* Takes in what the writer said before it died. */
 static void listen_to(int fd)
@@ -132,13 +180,19 @@ static void listen_to(int fd)
     while ((n = read(fd, &r, sizeof r)) == sizeof r || (n < 0 && errno == EINTR)) {
         if (n < 0)
             continue;
-        if (r.what == KEPT) {
-            kept = r.seq;
+        if (r.what != GIVEN) {
+            if (r.what == REFUSED)
+                take_refusal(r.seq);
+            else
+                kept = r.seq;
+            decided = r.seq;
             continue;
         }
         ck_assert_msg(r.seq > greatest, "number %llu after %llu", (unsigned long long)r.seq,
                       (unsigned long long)greatest);
         greatest = r.seq;
+        if (r.topic == BALLAST)
+            continue;
         if (known_count == known_room) {
             known_room = known_room ? 2 * known_room : 1024;
             known = realloc(known, known_room * sizeof *known);
@@ -174,31 +228,67 @@ static void check_cursor(void *ctx, const struct engine_session_view *v)
     ck_assert_uint_le(v->session.cursor, greatest);
 }
 
+static bool take_number(void *ctx, const struct message_parts *m, uint64_t time_ms)
+{
+    (void)time_ms;
+    *(uint64_t *)ctx = m->seq;
+    return true;
+}
+
+/* Session "w" has come exactly as far as the message that goes with it. */
+static void check_together(void *ctx, const struct engine_session_view *v)
+{
+    uint64_t seq = *(uint64_t *)ctx;
+    ck_assert_uint_eq(v->progress.cursor, seq);
+    ck_assert_uint_eq(v->progress.outs, seq ? 1 : 0);
+    ck_assert_uint_eq(v->progress.ins, seq ? 1 : 0);
+    if (!seq)
+        return;
+    ck_assert_uint_eq(v->progress.out[0].seq, seq);
+    ck_assert_uint_eq(v->progress.in[0], (uint16_t)seq);
+    times_together++;
+}
+
+static void look_together(void)
+{
+    static char last[65535];
+    size_t last_len = 0;
+    uint64_t seq = 0;
+    rig.ops->retained_walk(rig.reader, "together", 8, mqtt_topic_matches, "", 0, 10, take_number, &seq, last,
+                           &last_len);
+    if (!rig.ops->session_get(rig.reader, "w", 1, check_together, &seq))
+        ck_assert_uint_eq(seq, 0);
+}
+
 /* Opens what the dead writer left and looks at all of it. */
 static void look(bool by_topic)
 {
     struct engine_stats s;
-    struct engine_filter f[50] = {rig_filter("#", 0)};
-    char topic[50][16];
+    struct engine_filter f[TOPICS] = {rig_filter("#", 0)};
+    char topic[TOPICS][16];
     size_t at = 0, n = 1;
     rig_open(&rig);
     rig_assert_sound(&rig);
     rig.ops->stats(rig.engine, &s);
-    for (; by_topic && n <= 50; n++) {
+    for (; by_topic && n <= TOPICS; n++) {
         snprintf(topic[n - 1], sizeof topic[0], "t/%u", (unsigned)n - 1);
         f[n - 1] = rig_filter(topic[n - 1], 0);
     }
-    struct engine_scan *scan = rig.ops->scan_new(rig.reader, f, by_topic ? 50 : 1, 0, mqtt_topic_matches);
+    struct engine_scan *scan = rig.ops->scan_new(rig.reader, f, by_topic ? TOPICS : 1, 0, mqtt_topic_matches);
     while (rig.ops->scan_next(scan, 1000, check_message, &at) == ENGINE_SCAN_MORE)
         ;
     ck_assert_uint_eq(rig.ops->scan_position(scan), s.head);
     rig.ops->scan_free(scan);
-    for (size_t i = 0; i < known_count; i++)
-        ck_assert_msg(known[i].found || known[i].seq < s.oldest_seq ||
+    for (size_t i = 0; i < known_count; i++) {
+        ck_assert_msg(!known[i].found || !known[i].refused, "number %llu was refused and is there",
+                      (unsigned long long)known[i].seq);
+        ck_assert_msg(known[i].found || known[i].refused || known[i].seq < s.oldest_seq ||
                           (known[i].seq > kept && !known[i].seen),
                       "number %llu was kept and is lost", (unsigned long long)known[i].seq);
+    }
     if (kept)
         ck_assert(rig.ops->session_get(rig.reader, "c", 1, check_cursor, NULL));
+    look_together();
     uint64_t next = rig.ops->next_seq(rig.engine);
     ck_assert_uint_gt(next, greatest);
     greatest = next;
@@ -210,6 +300,7 @@ static void look(bool by_topic)
             known[still++] = (struct known){.seq = known[i].seq, .topic = known[i].topic, .seen = true};
     known_count = still;
     kept = 0;
+    decided = greatest;
 }
 
 static bool in_order(void *ctx, const struct message_parts *m, uint64_t time_ms)
@@ -302,7 +393,7 @@ static pid_t replace_reader(pid_t reader, bool with_directory)
         rig_remove_dir(&rig);
         rig_make_dir(&rig);
         known_count = 0;
-        greatest = kept = 0;
+        greatest = kept = decided = 0;
     }
     reader = start();
     if (reader == 0)
@@ -328,7 +419,8 @@ static void run(pid_t reader)
     free(known);
     known = NULL;
     known_count = known_room = 0;
-    greatest = kept = 0;
+    greatest = kept = decided = 0;
+    ck_assert_uint_gt(times_together, n / 2);
 }
 
 START_TEST(what_was_reported_kept_outlives_every_crash) { run(begin()); }
@@ -342,10 +434,21 @@ START_TEST(so_it_does_while_old_messages_are_removed)
 }
 END_TEST
 
+START_TEST(so_it_does_while_messages_are_refused_for_want_of_room)
+{
+    pid_t reader = begin();
+    is_small = true;
+    rig.settings.max_file_bytes = 1 << 20;
+    run(reader);
+    ck_assert_uint_gt(times_refused, 0);
+}
+END_TEST
+
 static void add_tests(TCase *tc)
 {
     tcase_add_test(tc, what_was_reported_kept_outlives_every_crash);
     tcase_add_test(tc, so_it_does_while_old_messages_are_removed);
+    tcase_add_test(tc, so_it_does_while_messages_are_refused_for_want_of_room);
 }
 
 UNIT_MAIN("engine_crash")

@@ -221,11 +221,76 @@ static void lmdb_put(const char *table, const char *key, const void *bytes, size
     mdb_env_close(env);
 }
 
+/* Takes an entry out of a table, with LMDB itself. */
+static void lmdb_remove(const char *table, const char *key)
+{
+    MDB_env *env;
+    MDB_txn *t;
+    MDB_dbi dbi;
+    MDB_val k = {strlen(key), (void *)key};
+    ck_assert_int_eq(mdb_env_create(&env), 0);
+    mdb_env_set_maxdbs(env, 16);
+    ck_assert_int_eq(mdb_env_open(env, path_of("holdfast.mdb"), MDB_NOSUBDIR, 0600), 0);
+    ck_assert_int_eq(mdb_txn_begin(env, NULL, 0, &t), 0);
+    ck_assert_int_eq(mdb_dbi_open(t, table, 0, &dbi), 0);
+    ck_assert_int_eq(mdb_del(t, dbi, &k, NULL), 0);
+    ck_assert_int_eq(mdb_txn_commit(t), 0);
+    mdb_env_close(env);
+}
+
+static bool count_one(void *ctx, const struct message_parts *m, uint64_t time_ms)
+{
+    (void)m;
+    (void)time_ms;
+    ++*(unsigned *)ctx;
+    return true;
+}
+
+static unsigned count_of(const char *filter)
+{
+    struct engine_filter f = rig_filter(filter, 0);
+    unsigned count = 0;
+    struct engine_scan *s = rig.ops->scan_new(rig.reader, &f, 1, 0, mqtt_topic_matches);
+    while (rig.ops->scan_next(s, 100, count_one, &count) == ENGINE_SCAN_MORE)
+        ;
+    rig.ops->scan_free(s);
+    return count;
+}
+
+/* In format 1 the index had all messages, and nothing said so. */
+START_TEST(a_file_of_format_1_is_taken_over)
+{
+    for (int i = 0; i < 20; i++)
+        rig_append(&rig, i % 2 ? "a" : "b", "old");
+    rig_commit(&rig);
+    rig_tick(&rig);
+    rig_close(&rig);
+    lmdb_remove("meta", "indexed");
+    lmdb_put("meta", "format", "HOLDFAST\x01\0\0\0", 12);
+    for (unsigned open = 0; open < 2; open++) {
+        rig_open(&rig);
+        ck_assert_uint_eq(count_of("a"), 10 + open);
+        rig_append(&rig, "a", "new");
+        rig_commit(&rig);
+        ck_assert_uint_eq(count_of("a"), 11 + open);
+        ck_assert_uint_eq(count_of("#"), 21 + open);
+        rig_assert_sound(&rig);
+        rig_close(&rig);
+    }
+    lmdb_remove("meta", "indexed"); /* what the index lacks would not be missed: */
+    rig_open(&rig);
+    ck_assert(!rig.ops->verify(rig.reader, rig.why));
+    rig_close(&rig);
+    unlink(path_of("holdfast.mdb"));
+    rig_open(&rig);
+}
+END_TEST
+
 START_TEST(another_programs_tables_and_a_newer_format_are_refused)
 {
     rig_close(&rig);
-    lmdb_put("meta", "format", "HOLDFAST\x02\0\0\0", 12);
-    assert_refused(rig.dir, "newer Holdfast (format 2, this one knows 1)");
+    lmdb_put("meta", "format", "HOLDFAST\x03\0\0\0", 12);
+    assert_refused(rig.dir, "newer Holdfast (format 3, this one knows 2)");
     lmdb_put("meta", "format", "HOLDFAST", 8);
     assert_refused(rig.dir, "another program's");
     unlink(path_of("holdfast.mdb"));
@@ -670,6 +735,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, a_directory_that_cannot_be_used_is_named_with_what_to_do);
     tcase_add_test(tc, a_limit_beyond_the_address_space_is_said);
     tcase_add_test(tc, a_file_that_is_not_ours_is_not_touched);
+    tcase_add_test(tc, a_file_of_format_1_is_taken_over);
     tcase_add_test(tc, another_programs_tables_and_a_newer_format_are_refused);
     tcase_add_test(tc, a_file_cut_short_is_refused);
     tcase_add_test(tc, a_damaged_head_is_refused_or_the_older_one_used);

@@ -46,9 +46,20 @@ START_TEST(everything_comes_back)
         ck_assert_uint_eq(got->out[i].seq, out[i].seq);
         ck_assert_uint_eq(got->out[i].packet_id, out[i].packet_id);
         ck_assert_uint_eq(got->out[i].state, out[i].state);
+        ck_assert_uint_eq(got->out[i].qos, out[i].qos);
     }
     ck_assert_uint_eq(got->in[0], 1);
     ck_assert_uint_eq(got->in[1], 65535);
+    progress_free(b);
+}
+END_TEST
+
+/* Whether it goes with messages is the hub's to say, by the request in which it comes; the bytes do not. */
+START_TEST(what_it_goes_with_is_not_encoded)
+{
+    struct engine_progress p = {.cursor = 1, .with_messages = true};
+    struct progress_buffer *b = encode_and_decode(&p);
+    ck_assert(!progress_of(b)->with_messages);
     progress_free(b);
 }
 END_TEST
@@ -86,6 +97,8 @@ START_TEST(what_is_none_is_refused)
     }
     bytes[12 + 10] = ENGINE_DONE + 1;
     ck_assert_ptr_null(progress_decode(bytes, size));
+    bytes[12 + 10] = ENGINE_DONE | 3 << 4; /* QoS 3 */
+    ck_assert_ptr_null(progress_decode(bytes, size));
     memset(bytes, 0xFF, sizeof bytes); /* says that it is far longer */
     ck_assert_ptr_null(progress_decode(bytes, sizeof bytes));
     ck_assert_ptr_null(progress_decode("", 0));
@@ -96,6 +109,7 @@ static void add_tests(TCase *tc)
 {
     tcase_add_test(tc, nothing_in_flight);
     tcase_add_test(tc, everything_comes_back);
+    tcase_add_test(tc, what_it_goes_with_is_not_encoded);
     tcase_add_test(tc, the_most_there_can_be);
     tcase_add_test(tc, what_is_none_is_refused);
 }

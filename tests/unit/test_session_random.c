@@ -27,8 +27,7 @@ static struct rig rig;
 /* ---- chance ---- */
 
 static uint64_t seed, state;
-static bool
-    kills; /* workers are killed; otherwise the disk is full at times, and packet identifiers come round */
+static bool kills; /* workers are killed; otherwise packet identifiers come round */
 
 static uint32_t draw(uint32_t below)
 {
@@ -570,7 +569,7 @@ static void step(void)
         kill_worker();
     } else if (what < 8 && !kills) {
         use_up_numbers();
-    } else if (what < 14 && !kills) {
+    } else if (what < 14) {
         rig.refuse = rig.refuse ? ENGINE_OK : ENGINE_NO_SPACE;
     } else if (what < 50) {
         bool *which[] = {&rig.hold_requests, &rig.hold_answers, &rig.hold_feed, &rig.hold_opened};

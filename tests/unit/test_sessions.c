@@ -371,6 +371,30 @@ START_TEST(a_client_whose_limit_no_connack_fits_is_closed_without_one)
 }
 END_TEST
 
+/* [MQTT-3.1.2-24] holds for the refusal of a CONNECT too: it is 5 bytes long. */
+START_TEST(a_refusal_that_the_client_does_not_take_is_not_sent)
+{
+    char method[] = "\x10\x18\x00\x04MQTT\x05\x02\x00\x3C\x0A\x27\x00\x00\x00\x04\x15\x00\x02xy\x00\x01"
+                    "m",
+         wildcard[] = "\x10\x1A\x00\x04MQTT\x05\x06\x00\x3C\x05\x27\x00\x00\x00\x04\x00\x01"
+                      "m"
+                      "\x00\x00\x01+\x00\x01p";
+    char *bytes = _i % 2 ? wildcard : method;
+    size_t len = _i % 2 ? sizeof wildcard - 1 : sizeof method - 1;
+    bool fits = _i >= 2;
+    uint64_t before = counters_mine->closed[CLOSE_CLIENT_LIMIT];
+    bytes[17] = fits ? 5 : 4;
+    int c = open_client();
+    client_send(c, bytes, len);
+    loop_turn(t.base);
+    if (fits)
+        client_expect(c, _i % 2 ? "\x20\x03\x00\x90\x00" : "\x20\x03\x00\x8C\x00", 5);
+    ck_assert(client_closed(c));
+    ck_assert_uint_eq(counters_mine->closed[CLOSE_CLIENT_LIMIT] - before, fits ? 0 : 1);
+    close(c);
+}
+END_TEST
+
 START_TEST(an_active_client_whose_bytes_wait_unread_is_heard)
 {
     int c = connect_v4("a", 1);
@@ -644,6 +668,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, at_max_subscriptions_an_existing_one_can_be_replaced_and_no_other_added);
     tcase_add_test(tc, many_pings_in_one_segment_are_all_answered);
     tcase_add_test(tc, a_client_whose_limit_no_connack_fits_is_closed_without_one);
+    tcase_add_loop_test(tc, a_refusal_that_the_client_does_not_take_is_not_sent, 0, 4);
     tcase_add_test(tc, an_active_client_whose_bytes_wait_unread_is_heard);
     tcase_add_test(tc, a_will_of_qos_1_is_a_request);
     tcase_add_test(tc, a_retained_will_is_refused_where_nothing_is_retained);
