@@ -104,7 +104,7 @@ bool request_subscribe(struct sessions *s, uint32_t id, const char *filter, size
     struct ipc_message m =
         IPC_MAKE(SUBSCRIBE, IPC_NUM(0), IPC_NUM(session_at(s, id)->claim), IPC_NUM(options),
                  IPC_NUM(identifier), IPC_NUM(since), IPC_BYTES(client_id, id_len), IPC_BYTES(filter, len));
-    return request(s, id, &m, REQUEST_NONE, 0);
+    return request(s, id, &m, REQUEST_FILTER, 0);
 }
 
 bool request_unsubscribe(struct sessions *s, uint32_t id, const char *filter, size_t len)
@@ -113,7 +113,7 @@ bool request_unsubscribe(struct sessions *s, uint32_t id, const char *filter, si
     const char *client_id = sessions_client_id(s, id, &id_len);
     struct ipc_message m = IPC_MAKE(UNSUBSCRIBE, IPC_NUM(0), IPC_NUM(session_at(s, id)->claim),
                                     IPC_BYTES(client_id, id_len), IPC_BYTES(filter, len));
-    return request(s, id, &m, REQUEST_NONE, 0);
+    return request(s, id, &m, REQUEST_FILTER, 0);
 }
 
 /* The will as the hub keeps it until it is due: an encoded PUBLISH. */
@@ -277,6 +277,10 @@ void sessions_done(struct sessions *s, const struct session_cookie *c, int resul
     case REQUEST_SUBACK:
     case REQUEST_UNSUBACK:
         acknowledge_owed(s, c, true);
+        break;
+    case REQUEST_FILTER:
+        if (result == ENGINE_FAILED) /* what was not stored must not be granted */
+            sessions_close(s, c->session, CLOSE_NOT_KEPT);
         break;
     case REQUEST_NONE:
         break;

@@ -15,6 +15,8 @@ enum request_kind {
     REQUEST_PUBREL,  /* of ours: the client's PUBREC is stored */
     REQUEST_PUBCOMP, /* the client's PUBREL is stored */
     REQUEST_STORED,  /* nothing: what is done is stored */
+    REQUEST_FILTER, /* nothing, or the end: a subscription has come or gone, which the fence's answer will say
+                     */
     REQUEST_SUBACK,
     REQUEST_UNSUBACK
 };
@@ -28,7 +30,6 @@ bool request_progress(struct sessions *s, uint32_t id, enum request_kind kind, u
 void request_store(struct sessions *s, uint32_t id);
 /* Nothing: PUBREL or PUBCOMP with a code, behind those that are due already. */
 bool request_ack(struct sessions *s, uint32_t id, enum request_kind kind, uint16_t packet_id, uint8_t code);
-/* kind REQUEST_NONE: the answer waits for a later one. */
 bool request_subscribe(struct sessions *s, uint32_t id, const char *filter, size_t len, uint8_t options,
                        uint32_t identifier, uint64_t since);
 bool request_unsubscribe(struct sessions *s, uint32_t id, const char *filter, size_t len);

@@ -295,11 +295,8 @@ class Peer:
     def take_answer(self, packet):
         if packet.type == PUBREC and packet.code < 0x80:
             self.client.ack(PUBREL, packet.packet_id)
-            self.receipts[packet.packet_id] = packet.code
             return
         self.given[packet.packet_id] = (packet.type, getattr(packet, "codes", None) or [getattr(packet, "code", 0)])
-
-    receipts = {}
 
     def take_pingresp(self, _):
         self.given["ping"] = True

@@ -90,6 +90,7 @@ struct rig {
     bool dead;                 /* the worker does not speak any more */
     enum engine_result refuse; /* what becomes of publishes that are to be kept; ENGINE_OK: they are */
     bool fail_progress;        /* PROGRESS is not stored: the disk does not work */
+    bool fail_subscriptions;   /* nor are SUBSCRIBE and UNSUBSCRIBE */
     uint8_t open_code;         /* what OPEN is answered with */
     /* who has which client id */
     struct rig_claim {
@@ -470,7 +471,9 @@ static inline enum engine_result rig_apply(struct rig *r, const struct ipc_messa
             rig_apply_progress(r, id, &m->field[3].bytes);
         break;
     case IPC_SUBSCRIBE:
-        if (rig_holds(r, &m->field[5].bytes, m->field[1].num)) {
+        if (r->fail_subscriptions) {
+            result = ENGINE_FAILED;
+        } else if (rig_holds(r, &m->field[5].bytes, m->field[1].num)) {
             struct engine_subscription s = {.filter = m->field[6].bytes.data,
                                             .len = (uint16_t)m->field[6].bytes.len,
                                             .options = (uint8_t)m->field[2].num,
@@ -480,7 +483,9 @@ static inline enum engine_result rig_apply(struct rig *r, const struct ipc_messa
         }
         break;
     case IPC_UNSUBSCRIBE:
-        if (rig_holds(r, id, m->field[1].num))
+        if (r->fail_subscriptions)
+            result = ENGINE_FAILED;
+        else if (rig_holds(r, id, m->field[1].num))
             r->ops->unsubscribe(r->engine, id->data, id->len, m->field[3].bytes.data, m->field[3].bytes.len);
         break;
     case IPC_CLOSE:

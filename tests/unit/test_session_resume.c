@@ -355,6 +355,25 @@ START_TEST(receive_maximum_begins_anew_with_a_connection)
 }
 END_TEST
 
+/* Nothing is promised that was not stored. */
+START_TEST(a_subscription_that_cannot_be_stored_is_not_granted)
+{
+    struct peer p = peer_stored(&rig, "c", MQTT_V311, false);
+    rig.fail_subscriptions = true;
+    peer_ask(&p, "a", 1, 0);
+    rig_turn(&rig);
+    peer_expect_closed(&p);
+    rig.fail_subscriptions = false;
+    p = peer_stored(&rig, "c", MQTT_V311, true);
+    publish_many("a", 0, 1, 1);
+    peer_expect_nothing(&p);
+    peer_subscribe(&p, "a", 1);
+    publish_many("a", 1, 1, 1);
+    expect_number(&p, "a", 1, 1);
+    peer_drop(&p);
+}
+END_TEST
+
 /* SUBACK when it is stored, not before; and so the subscription is there afterwards whatever dies. */
 START_TEST(a_subscription_is_answered_when_it_is_stored)
 {
@@ -1052,6 +1071,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, a_publish_refused_after_the_connection_ended_may_come_again);
     tcase_add_test(tc, receive_maximum_begins_anew_with_a_connection);
     tcase_add_test(tc, a_subscription_is_answered_when_it_is_stored);
+    tcase_add_test(tc, a_subscription_that_cannot_be_stored_is_not_granted);
     tcase_add_test(tc, all_filters_of_a_packet_are_answered_together);
     tcase_add_test(tc, a_subscription_does_not_reach_back);
     tcase_add_test(tc, what_retention_has_removed_is_skipped);
