@@ -265,6 +265,8 @@ void hub_shared_publish(struct hub *h, const struct message_parts *m);
 void hub_shared_kept(struct hub *h, const struct message_parts *m);
 /* The session with this claim is without a connection, and sleeps for so long (0: it has ended). */
 void hub_shared_gone(struct hub_worker *w, uint64_t claim, const struct ipc_bytes *id, uint32_t expiry_s);
+/* A stored session is about to be removed: it is a member of no group any more, also if it sleeps. */
+void hub_shared_session_removed(struct hub *h, const char *id, size_t len);
 /* Its channel is gone, or it is about to tell its members again. */
 void hub_shared_worker_lost(struct hub_worker *w);
 void hub_shared_drained(struct hub_worker *w);

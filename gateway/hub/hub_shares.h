@@ -56,6 +56,9 @@ void hub_shares_done(struct hub_shares *s, uint16_t worker, const struct ipc_mes
 /* The session with this claim has lost its connection, and will be stored for so long (0: it has ended). */
 void hub_shares_client_gone(struct hub_shares *s, uint16_t worker, uint64_t claim, const char *client_id,
                             size_t len, uint32_t expiry_s);
+/* A stored session that had this filter has been removed, whether it slept or its client was just there. */
+void hub_shares_member_ended(struct hub_shares *s, const char *filter, size_t filter_len,
+                             const char *client_id, size_t len);
 /* The worker's channel is gone, or it is about to tell all its members again. */
 void hub_shares_worker_lost(struct hub_shares *s, uint16_t worker);
 /* The worker's channel takes more again. */

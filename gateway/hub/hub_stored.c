@@ -293,6 +293,7 @@ void hub_stored_put(struct hub *h, const char *id, size_t len, const struct hub_
 
 void hub_stored_remove(struct hub *h, const char *id, size_t len)
 {
+    hub_shared_session_removed(h, id, len);
     h->engine_ops->session_remove(h->engine, id, len);
     struct pending *p = note_pending(h, id, len);
     free(p->will);

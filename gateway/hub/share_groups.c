@@ -6,8 +6,9 @@
  * group stands, in flight is what was given and not acknowledged, and its subscriptions are the client ids of
  * its members whose sessions are stored, each with its session's expiry interval. While it has members it
  * counts as connected. With the last one it begins to wait, as long as the one of its sleeping members that
- * waits longest, or ends if there is none. Nobody tells when a session ends that sleeps: those whose time
- * must be over are forgotten when there are many, so that clients that never come back leave nothing.
+ * waits longest, or ends if there is none. A member whose session is replaced or removed is taken out
+ * (hub_shares_member_ended); nobody tells when the time of one that sleeps is over: those whose time must be
+ * over are forgotten when there are many, so that clients that never come back leave nothing.
  *
  * A group without members leaves memory when what was stored of it is committed, so that nobody reads what is
  * about to change. When the hub was killed, groups are left that seem to have members: hub_shares_complete()
@@ -163,11 +164,14 @@ static void forget_ended(struct hub_shares *s, struct share_group *g)
     free(e.client);
 }
 
-static void remove_away(struct share_group *g, uint64_t client)
+/* Whether it was there. */
+static bool remove_away(struct share_group *g, uint64_t client)
 {
+    size_t before = g->aways;
     for (size_t i = 0; i < g->aways; i++)
         if (g->away[i].client == client)
             g->away[i--] = g->away[--g->aways];
+    return g->aways < before;
 }
 
 /* Whether its time is over, although the engine has not removed it yet. */
@@ -259,7 +263,7 @@ struct share_group *share_group_open(struct hub_shares *s, const char *filter, s
 void share_group_joined(struct hub_shares *s, struct share_group *g, const char *client_id, size_t len,
                         uint32_t expiry_s)
 {
-    remove_away(g, hash_bytes(client_id, len));
+    (void)remove_away(g, hash_bytes(client_id, len));
     if (g->count == 1 || expiry_s > g->expiry_s)
         put(s, g, 0, expiry_s > g->expiry_s ? expiry_s : g->expiry_s);
     if (expiry_s) {
@@ -317,6 +321,40 @@ void share_group_left(struct hub_shares *s, struct share_group *g, const char *c
         put_to_sleep(s, g);
     else
         share_read_on(s, g);
+}
+
+/* A group that sleeps, to be changed and put back; NULL: there is none. */
+static struct share_group *asleep(struct hub_shares *s, const char *filter, size_t len)
+{
+    size_t inner = mqtt_topic_share_filter(filter, len);
+    struct share_group *g = inner && len <= UINT16_MAX ? new_group(s, filter, len, inner) : NULL;
+    if (!g)
+        return NULL;
+    s->settings.ops->session_get(s->settings.reader, stored_name(g), stored_name_len(g), load_cb, g);
+    g->behind = true;
+    if (g->is_stored)
+        return g;
+    free_group(s, g);
+    return NULL;
+}
+
+void hub_shares_member_ended(struct hub_shares *s, const char *filter, size_t filter_len,
+                             const char *client_id, size_t len)
+{
+    struct share_group *g = share_group_find(s, filter, filter_len);
+    bool was_awake = g != NULL;
+    if (!g)
+        g = asleep(s, filter, filter_len);
+    if (!g)
+        return;
+    if (remove_away(g, hash_bytes(client_id, len))) {
+        s->settings.ops->unsubscribe(s->settings.engine, stored_name(g), stored_name_len(g), client_id, len);
+        s->handler->changed(s->ctx);
+        if (g->count == 0)
+            put_to_sleep(s, g);
+    } else if (!was_awake) {
+        free_group(s, g);
+    }
 }
 
 void hub_shares_settled(struct hub_shares *s, uint32_t group)

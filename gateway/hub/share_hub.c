@@ -2,9 +2,14 @@
  * Shared subscriptions within the hub: makes them when the engine is open, hands them what the workers say,
  * and does for them what only the hub can (sending, committing). What they are is in hub_shares.h.
  */
+#include <stdlib.h>
+#include <string.h>
+
 #include "gateway/base/counters.h"
+#include "gateway/base/xmalloc.h"
 #include "gateway/hub/hub_internal.h"
 #include "gateway/hub/hub_shares.h"
+#include "proto/mqtt_topic.h"
 
 static bool send_cb(void *ctx, uint16_t worker, const struct ipc_message *m)
 {
@@ -64,6 +69,38 @@ void hub_shared_gone(struct hub_worker *w, uint64_t claim, const struct ipc_byte
 {
     if (w->hub->shares)
         hub_shares_client_gone(w->hub->shares, w->number, claim, id->data, id->len, expiry_s);
+}
+
+/* A session's shared subscriptions, each with its terminating zero. */
+struct shared_filters {
+    char *text;
+    size_t len;
+};
+
+/* Copies them: what is done with them reads again. */
+static void copy_filters_cb(void *ctx, const struct engine_session_view *v)
+{
+    struct shared_filters *f = ctx;
+    for (size_t i = 0; i < v->subscription_count; i++) {
+        const struct engine_subscription *sub = &v->subscriptions[i];
+        if (!mqtt_topic_share_filter(sub->filter, sub->len))
+            continue;
+        f->text = xrealloc(f->text, f->len + sub->len + 1);
+        memcpy(f->text + f->len, sub->filter, sub->len);
+        f->text[f->len + sub->len] = 0;
+        f->len += sub->len + 1u;
+    }
+}
+
+void hub_shared_session_removed(struct hub *h, const char *id, size_t len)
+{
+    struct shared_filters f = {0};
+    if (!h->shares)
+        return;
+    h->engine_ops->session_get(h->reader, id, len, copy_filters_cb, &f);
+    for (size_t at = 0; at < f.len; at += strlen(f.text + at) + 1)
+        hub_shares_member_ended(h->shares, f.text + at, strlen(f.text + at), id, len);
+    free(f.text);
 }
 
 void hub_shared_worker_lost(struct hub_worker *w)

@@ -152,6 +152,29 @@ START_TEST(a_broadcast_to_many_sleeping_sessions_is_one_append)
 }
 END_TEST
 
+/* Of changes of sessions only some go into one transaction; of messages there may be more. */
+START_TEST(many_changes_of_sessions_had_better_wait)
+{
+    begin(_i);
+    unsigned n = 0;
+    char id[16];
+    rig_commit(&rig);
+    for (int i = 0; i < 1000; i++)
+        rig_append(&rig, "t", "x");
+    ck_assert(!rig.ops->crowded(rig.engine));
+    for (; n < 1000 && !rig.ops->crowded(rig.engine); n++) {
+        snprintf(id, sizeof id, "c%u", n);
+        put_session(id, 0, 0, 60, "");
+    }
+    ck_assert_uint_ge(n, 16);
+    ck_assert_uint_le(n, 320);
+    rig_commit(&rig);
+    ck_assert(!rig.ops->crowded(rig.engine));
+    ck_assert_uint_eq(stats().sessions, n);
+    finish();
+}
+END_TEST
+
 START_TEST(the_sweep_says_how_far_sessions_are_behind)
 {
     begin(_i);
@@ -181,6 +204,7 @@ static void add_tests(TCase *tc)
     tcase_add_loop_test(tc, sessions_are_walked_in_pieces, 0, ENGINES);
     tcase_add_loop_test(tc, a_session_ends_when_its_expiry_interval_has_passed, 0, ENGINES);
     tcase_add_loop_test(tc, a_broadcast_to_many_sleeping_sessions_is_one_append, 0, ENGINES);
+    tcase_add_loop_test(tc, many_changes_of_sessions_had_better_wait, 0, ENGINES);
     tcase_add_loop_test(tc, the_sweep_says_how_far_sessions_are_behind, 0, ENGINES);
 }
 

@@ -73,7 +73,7 @@ bool kind_sessions(struct run *r)
         return false;
     result_put(r->result, "sessions.extra", "user space more per persistent session", "bytes", 0,
                persistent.idle - clean.idle);
-    result_put(r->result, "sessions.later.extra", "the same after broadcasts, over an idle clean one",
-               "bytes", 0, persistent.later - clean.idle);
+    result_put(r->result, "sessions.later.extra", "the same after broadcasts, of both", "bytes", 0,
+               persistent.later - clean.later);
     return true;
 }
