@@ -341,14 +341,21 @@ static void write_cursors(struct sessions *s)
 {
     uint32_t interval = s->config->log_cursor_interval_ms, at = s->cursor_at;
     uint64_t elapsed = clock_ms() - s->cursor_ms;
+    if (s->cursor_bound < pool_bound(s->windows))
+        s->cursor_bound = pool_bound(s->windows);
     s->cursor_ms = clock_ms();
-    s->cursor_owed += (elapsed < interval ? elapsed : interval) * pool_bound(s->windows);
+    s->cursor_owed += (elapsed < interval ? elapsed : interval) * s->cursor_bound;
     uint64_t end = at + s->cursor_owed / interval;
     s->cursor_owed %= interval;
     while (at < end) {
         uint32_t next = pool_next(s->windows, at);
-        if (!next || next > end) {
-            at = next ? (uint32_t)end : 0;
+        if (!next) { /* a round over fewer is quicker: the last ones do not need an interval */
+            s->cursor_bound = (s->cursor_bound + pool_bound(s->windows)) / 2;
+            at = 0;
+            break;
+        }
+        if (next > end) {
+            at = (uint32_t)end;
             break;
         }
         at = next;

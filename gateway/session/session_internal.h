@@ -46,9 +46,10 @@ struct sessions {
     struct event *queue_event, *stalled_event;
     char *last_topic;
     uint64_t last_claim;
-    /* write_cursors(): its last tick, the window it stands at, and what is due: windows times milliseconds */
+    /* write_cursors(): its last tick, what is due (windows times milliseconds), the window it stands at, and
+     * how many there were about in this round */
     uint64_t cursor_ms, cursor_owed;
-    uint32_t cursor_at;
+    uint32_t cursor_at, cursor_bound;
     uint32_t pings;            /* PINGREQs of the input being handled that are not answered yet */
     bool put_off;              /* the packet being handled is to be handled again when the input goes on */
     struct mqtt_packet packet; /* the one being handled: too large for the stack of every handler */
