@@ -363,6 +363,7 @@ START_TEST(a_subscription_that_cannot_be_stored_is_not_granted)
     peer_ask(&p, "a", 1, 0);
     rig_turn(&rig);
     peer_expect_closed(&p);
+    peer_free(&p);
     rig.fail_subscriptions = false;
     p = peer_stored(&rig, "c", MQTT_V311, true);
     publish_many("a", 0, 1, 1);
