@@ -22,10 +22,17 @@ def everything(client, seconds=0.5):
 
 
 def fill_log(gateway):
-    """Publishes large messages until one is refused."""
-    def fill():
-        return gateway.http("POST", "/v1/publish", {"topic": "fill", "payload": "x" * 200000, "qos": 1}).status != 200
-    wait_for(fill, "a publish that is refused")
+    """Publishes until all is refused for longer than it takes the gateway to look for room again."""
+    for size in (200000, 20000):
+        refused_since = []
+
+        def fill(n=size, since=refused_since):
+            if gateway.http("POST", "/v1/publish", {"topic": "fill", "payload": "x" * n, "qos": 1}).status == 200:
+                since.clear()
+            elif not since:
+                since.append(time.monotonic())
+            return since and time.monotonic() - since[0] > 2.5
+        wait_for(fill, "publishes that are refused", 60)
 
 
 # ---- publishes that are refused
