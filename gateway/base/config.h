@@ -13,6 +13,7 @@
 #define CONFIG_NO_TLS        CONFIG_MAX_TLS
 
 enum output_policy { OUTPUT_DROP_OLDEST, OUTPUT_DISCONNECT };
+enum redirect { REDIRECT_NEVER, REDIRECT_AT_SHUTDOWN, REDIRECT_USE_ANOTHER, REDIRECT_MOVED };
 enum client_certificate { CLIENT_CERT_OFF, CLIENT_CERT_OPTIONAL, CLIENT_CERT_REQUIRED };
 enum tls_identity { TLS_IDENTITY_CN, TLS_IDENTITY_SAN };
 enum log_sync { LOG_SYNC_ALWAYS, LOG_SYNC_INTERVAL, LOG_SYNC_NEVER };
@@ -86,6 +87,8 @@ struct config {
     uint32_t max_topic_alias;      /* aliases a client may use towards us */
     uint32_t sys_interval_s;       /* between two publications of the $SYS topics; 0: never */
     bool retain;                   /* whether retained messages are taken */
+    enum redirect redirect;        /* when clients are sent to another server, */
+    char *server_reference;        /* and to which; "": they are not told */
     char *clients_prefix;          /* implicit private channel: "clients/" + client id; "" : off */
     char *broadcast_topic;         /* implicit channel of everybody; "" : off */
     /* log { } */

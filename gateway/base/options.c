@@ -23,6 +23,17 @@
 
 static const char *check_name(const char *text) { return *text ? NULL : "a name"; }
 
+/* MQTT 5.0 section 4.11 leaves the format open; what can stand in a name, an address, a port, or between
+ * them. */
+static const char *check_server_reference(const char *text)
+{
+    size_t len = strlen(text);
+    for (size_t i = 0; i < len; i++)
+        if (text[i] < ' ' || text[i] > '~')
+            return "names or addresses separated by spaces";
+    return len <= 1024 ? NULL : "at most 1024 characters";
+}
+
 static const char *check_address(const char *text)
 {
     struct sockaddr_storage addr;
@@ -214,6 +225,16 @@ static const struct option_row table[] = {
      .max = 3600, .unit = "s", .offset = IN(sys_interval_s),
      .help = "How often figures about the gateway are published to the topics below $SYS/broker/, under the names that "
              "monitoring tools for mosquitto read. 0 means never."},
+    {.section = "mqtt", .name = "redirect", .type = OPTION_ENUM, .default_text = "never",
+     .choices = "never|shutdown|use_another|moved", .offset = IN(redirect),
+     .help = "When MQTT 5 clients are sent to the server of server_reference. shutdown: those that are connected when the "
+             "gateway stops, for a time (reason code 0x9C, use another server). use_another: these, and every client that "
+             "connects from now on is refused with that code. moved: both with 0x9D (server moved), for good. MQTT 3.1.1 has "
+             "no words for it: such a client is refused as by a server that is unavailable (return code 3)."},
+    {.section = "mqtt", .name = "server_reference", .type = OPTION_STRING, .default_text = "",
+     .offset = IN(server_reference), .check = check_server_reference,
+     .help = "Where redirect sends clients: names or addresses, with a port where it is another, separated by spaces "
+             "(MQTT 5.0 section 4.11). Empty: they are to know by themselves."},
     {.section = "mqtt", .name = "clients_prefix", .type = OPTION_STRING, .default_text = "clients/",
      .offset = IN(clients_prefix), .check = check_topic,
      .help = "Every client hears the topic made of this prefix and its client id without subscribing; that "

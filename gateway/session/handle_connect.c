@@ -32,11 +32,11 @@ static uint8_t v311_return(uint8_t code)
 {
     static const struct {
         uint8_t code, v311;
-    } rows[] = {{MQTT_RC_UNSUPPORTED_VERSION, MQTT_311_VERSION},
-                {MQTT_RC_CLIENT_ID, MQTT_311_IDENTIFIER},
-                {MQTT_RC_SERVER_UNAVAILABLE, MQTT_311_UNAVAILABLE},
-                {MQTT_RC_QUOTA_EXCEEDED, MQTT_311_UNAVAILABLE},
-                {MQTT_RC_NOT_AUTHORIZED, MQTT_311_NOT_AUTHORIZED}};
+    } rows[] = {
+        {MQTT_RC_UNSUPPORTED_VERSION, MQTT_311_VERSION},    {MQTT_RC_CLIENT_ID, MQTT_311_IDENTIFIER},
+        {MQTT_RC_SERVER_UNAVAILABLE, MQTT_311_UNAVAILABLE}, {MQTT_RC_QUOTA_EXCEEDED, MQTT_311_UNAVAILABLE},
+        {MQTT_RC_USE_ANOTHER_SERVER, MQTT_311_UNAVAILABLE}, {MQTT_RC_SERVER_MOVED, MQTT_311_UNAVAILABLE},
+        {MQTT_RC_NOT_AUTHORIZED, MQTT_311_NOT_AUTHORIZED}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (rows[i].code == code)
             return rows[i].v311;
@@ -48,6 +48,24 @@ uint32_t connect_max_packet(const struct mqtt_connect *p)
     return p->level == MQTT_V5 && mqtt_has(&p->props, MQTT_P_MAXIMUM_PACKET_SIZE)
                ? p->props.value[MQTT_P_MAXIMUM_PACKET_SIZE].num
                : 0;
+}
+
+/* The client is to go somewhere else; it is told where if that is known and it takes so much. */
+static void refuse_to_another(struct sessions *s, uint32_t conn, const struct mqtt_connect *p,
+                              enum close_reason why)
+{
+    uint32_t max_packet = connect_max_packet(p);
+    const char *text = s->config->server_reference;
+    struct mqtt_packet answer = {.type = MQTT_CONNACK};
+    answer.u.connack.code = close_reason_mqtt5(why);
+    mqtt_props_set_bytes(&answer.u.connack.props, MQTT_P_SERVER_REFERENCE, text, strlen(text));
+    bool fits = !max_packet || mqtt_encode(&answer, MQTT_V5, NULL, 0) <= max_packet;
+    if (p->level == MQTT_V5 && *text && fits) {
+        mqtt_send(s, conn, MQTT_V5, &answer);
+        net_close(s->net, conn, why);
+    } else {
+        connect_refuse(s, conn, p->level, max_packet, answer.u.connack.code, why);
+    }
 }
 
 void connect_refuse(struct sessions *s, uint32_t conn, uint8_t level, uint32_t max_packet, uint8_t code,
@@ -285,7 +303,12 @@ void handle_connect(struct sessions *s, uint32_t conn)
     struct conn *c = net_conn(s->net, conn);
     char id_buffer[ASSIGNED_ID_MAX];
     struct acceptance a = {.is_v5 = p->level == MQTT_V5, .expiry_s = agreed_expiry(s, p)};
+    enum close_reason elsewhere = sessions_redirect(s, false);
     uint8_t code = refusal(s, p);
+    if (elsewhere != CLOSE_NONE) {
+        refuse_to_another(s, conn, p, elsewhere);
+        return;
+    }
     if (code) {
         connect_refuse(s, conn, p->level, connect_max_packet(p), code, CLOSE_BAD_CONNECT);
         return;

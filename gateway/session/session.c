@@ -291,6 +291,26 @@ static void session_add_reason(const struct sessions *s, uint32_t id, struct mqt
         mqtt_props_set_bytes(props, MQTT_P_REASON_STRING, text, strlen(text));
 }
 
+/* Where else the client is to go, with a reason that says so. */
+static void add_reference(const struct sessions *s, uint32_t id, struct mqtt_props *props, uint8_t code)
+{
+    const char *text = s->config->server_reference;
+    const struct session_rare *rare = session_rare(s, session_at(s, id));
+    if ((code == MQTT_RC_USE_ANOTHER_SERVER || code == MQTT_RC_SERVER_MOVED) && *text &&
+        !(rare && rare->max_packet && rare->max_packet < strlen(text) + 16))
+        mqtt_props_set_bytes(props, MQTT_P_SERVER_REFERENCE, text, strlen(text));
+}
+
+enum close_reason sessions_redirect(const struct sessions *s, bool at_shutdown)
+{
+    static const enum close_reason why[] = {[REDIRECT_NEVER] = CLOSE_NONE,
+                                            [REDIRECT_AT_SHUTDOWN] = CLOSE_USE_ANOTHER,
+                                            [REDIRECT_USE_ANOTHER] = CLOSE_USE_ANOTHER,
+                                            [REDIRECT_MOVED] = CLOSE_MOVED};
+    return s->config->redirect == REDIRECT_AT_SHUTDOWN && !at_shutdown ? CLOSE_NONE
+                                                                       : why[s->config->redirect];
+}
+
 void sessions_close_conn(struct sessions *s, uint32_t conn, enum close_reason reason)
 {
     const struct conn *c = net_conn(s->net, conn);
@@ -299,6 +319,7 @@ void sessions_close_conn(struct sessions *s, uint32_t conn, enum close_reason re
         struct mqtt_packet bye = {.type = MQTT_DISCONNECT};
         bye.u.disconnect.code = code;
         session_add_reason(s, c->owner, &bye.u.disconnect.props, close_reason_text(reason));
+        add_reference(s, c->owner, &bye.u.disconnect.props, code);
         mqtt_send(s, conn, MQTT_V5, &bye);
     }
     net_close(s->net, conn, reason);

@@ -152,6 +152,9 @@ uint32_t sessions_next(const struct sessions *s, uint32_t after);
 void sessions_close(struct sessions *s, uint32_t id, enum close_reason reason);
 /* The same for a connection, with or without a session. */
 void sessions_close_conn(struct sessions *s, uint32_t conn, enum close_reason reason);
+/* Why clients that connect, or those that are connected at shutdown, are sent to another server; CLOSE_NONE:
+ * they are not. */
+enum close_reason sessions_redirect(const struct sessions *s, bool at_shutdown);
 
 /* To be called every WHEEL_TICK_MS or so, after clock_update(): deadlines. And about once a second: gauges,
  * incomplete packets. */

@@ -269,10 +269,11 @@ static void tick_cb(evutil_socket_t fd, short what, void *arg)
 static void say_goodbyes(struct worker *w)
 {
     struct net *net = sessions_net(w->sessions);
+    enum close_reason why = sessions_redirect(w->sessions, true);
     bool patient = clock_update() < w->goodbye_deadline_ms;
     for (int i = 0; i < GOODBYES_PER_TURN && (w->goodbye_at = net_next(net, w->goodbye_at)); i++)
         if (!patient || !net_pending(net, w->goodbye_at))
-            sessions_close_conn(w->sessions, w->goodbye_at, CLOSE_SHUTDOWN);
+            sessions_close_conn(w->sessions, w->goodbye_at, why == CLOSE_NONE ? CLOSE_SHUTDOWN : why);
 }
 
 /* Whether everybody is gone and the hub has heard what they left: last wills, how far their sessions have
