@@ -19,7 +19,8 @@ enum { OPENING, SEALING };
 
 struct tls_crypto {
     EVP_CIPHER_CTX *cipher[TLS_AEADS][2];
-    EVP_KDF_CTX *expand, *prf;
+    EVP_MAC_CTX *hmac[TLS_HASHES];
+    EVP_KDF_CTX *prf;
 };
 
 static const char *const aead_names[TLS_AEADS] = {
@@ -54,6 +55,24 @@ static EVP_KDF_CTX *make_kdf(const char *name)
     return ctx;
 }
 
+/* HMAC with one hash, which it keeps: keying it anew fetches nothing. */
+static EVP_MAC_CTX *make_hmac(enum tls_hash hash)
+{
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)hash_names[hash], 0),
+        OSSL_PARAM_construct_end(),
+    };
+    EVP_MAC *mac = EVP_MAC_fetch(NULL, OSSL_MAC_NAME_HMAC, NULL);
+    EVP_MAC_CTX *ctx = mac ? EVP_MAC_CTX_new(mac) : NULL;
+
+    EVP_MAC_free(mac);
+    if (ctx && EVP_MAC_CTX_set_params(ctx, params) != 1) {
+        EVP_MAC_CTX_free(ctx);
+        ctx = NULL;
+    }
+    return ctx;
+}
+
 struct tls_crypto *tls_crypto_new(void)
 {
     struct tls_crypto *c = OPENSSL_zalloc(sizeof *c);
@@ -61,8 +80,9 @@ struct tls_crypto *tls_crypto_new(void)
 
     for (int aead = 0; ok && aead < TLS_AEADS; aead++)
         ok = make_ciphers(c, aead);
-    ok =
-        ok && (c->expand = make_kdf(OSSL_KDF_NAME_TLS1_3_KDF)) && (c->prf = make_kdf(OSSL_KDF_NAME_TLS1_PRF));
+    for (int hash = 0; ok && hash < TLS_HASHES; hash++)
+        ok = (c->hmac[hash] = make_hmac((enum tls_hash)hash)) != NULL;
+    ok = ok && (c->prf = make_kdf(OSSL_KDF_NAME_TLS1_PRF));
     if (!ok) {
         tls_crypto_free(c);
         return NULL;
@@ -77,7 +97,8 @@ void tls_crypto_free(struct tls_crypto *c)
     for (int aead = 0; aead < TLS_AEADS; aead++)
         for (int dir = OPENING; dir <= SEALING; dir++)
             EVP_CIPHER_CTX_free(c->cipher[aead][dir]); /* cleanses the key */
-    EVP_KDF_CTX_free(c->expand);
+    for (int hash = 0; hash < TLS_HASHES; hash++)
+        EVP_MAC_CTX_free(c->hmac[hash]);
     EVP_KDF_CTX_free(c->prf);
     OPENSSL_free(c);
 }
@@ -127,22 +148,33 @@ bool tls_aead_open(struct tls_crypto *c, const struct tls_aead_input *a, uint8_t
     return false;
 }
 
+/*
+ * HKDF-Expand-Label of RFC 8446 section 7.1 with an empty context. No more than one hash's length is ever
+ * asked for, so the expansion of RFC 5869 is one HMAC; OpenSSL's own function for it would fetch the hash and
+ * the HMAC each time.
+ */
 bool tls_expand_label(struct tls_crypto *c, enum tls_hash hash, const uint8_t *secret, const char *label,
                       uint8_t *out, size_t len)
 {
-    int mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY;
-    OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode),
-        OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)hash_names[hash], 0),
-        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, (void *)secret, hash_lengths[hash]),
-        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_PREFIX, (void *)"tls13 ", 6),
-        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_LABEL, (void *)label, strlen(label)),
-        OSSL_PARAM_construct_end(),
-    };
-    bool ok = EVP_KDF_derive(c->expand, out, len, params) == 1;
+    static const uint8_t zero[TLS_SECRET_MAX];
+    uint8_t info[64] = {0}, block[TLS_SECRET_MAX];
+    size_t label_len = strlen(label), n = 0, info_len = 3 + 6 + label_len + 2;
+    EVP_MAC_CTX *hmac = c->hmac[hash];
 
-    EVP_KDF_CTX_reset(c->expand); /* drops the copy of the secret */
-    return ok;
+    if (len > hash_lengths[hash] || info_len > sizeof info)
+        return false;
+    info[1] = (uint8_t)len;
+    info[2] = (uint8_t)(6 + label_len);
+    memcpy(info + 3, "tls13 ", 6);
+    memcpy(info + 9, label, label_len);
+    info[info_len - 1] = 1; /* after the context's length, which is 0: the number of the block */
+    bool ok = EVP_MAC_init(hmac, secret, hash_lengths[hash], NULL) == 1 &&
+              EVP_MAC_update(hmac, info, info_len) == 1 &&
+              EVP_MAC_final(hmac, block, &n, sizeof block) == 1 && n == hash_lengths[hash];
+    if (ok)
+        memcpy(out, block, len);
+    tls_wipe(block, sizeof block);
+    return EVP_MAC_init(hmac, zero, hash_lengths[hash], NULL) == 1 && ok; /* drops the copy of the secret */
 }
 
 bool tls_prf_12(struct tls_crypto *c, enum tls_hash hash, const uint8_t *secret, size_t secret_len,

@@ -47,7 +47,8 @@ bool tls_aead_seal(struct tls_crypto *c, const struct tls_aead_input *a, const u
 bool tls_aead_open(struct tls_crypto *c, const struct tls_aead_input *a, uint8_t *data, size_t len)
     __attribute__((warn_unused_result));
 
-/* HKDF-Expand-Label of RFC 8446 section 7.1 with an empty context. The secret has the length of the hash. */
+/* HKDF-Expand-Label of RFC 8446 section 7.1 with an empty context. The secret has the length of the hash; len
+ * is at most that. */
 bool tls_expand_label(struct tls_crypto *c, enum tls_hash hash, const uint8_t *secret, const char *label,
                       uint8_t *out, size_t len) __attribute__((warn_unused_result));
 
