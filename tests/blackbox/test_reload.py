@@ -434,6 +434,7 @@ def test_reloads_during_a_reload_become_one(start, served):
     os.kill(pid, signal.SIGSTOP)
     clients = [Control(gateway).ask()]
     gateway.wait_event("reloading")
+    gateway.wait_event("certificate", count=2)  # the files have been read
     served.put("sni")
     clients += [Control(gateway).ask() for _ in range(3)]
     gateway.process.send_signal(signal.SIGHUP)

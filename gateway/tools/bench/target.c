@@ -26,18 +26,25 @@
 #define STOP_MS       10000
 #define SUBSTITUTIONS 7
 
-/* A TCP port of 127.0.0.1 that nobody listens on. */
-static int free_port(void)
+/* The ports that a command is given: the one that is measured, one beside it, and the API's. */
+enum { PORT_MEASURED, PORT_OTHER, PORT_API, PORTS };
+
+/* TCP ports of 127.0.0.1 that nobody listens on: bound all at once, since a port that is given back may be
+ * the next one that is given. */
+static void find_ports(int port[PORTS])
 {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in a = {.sin_family = AF_INET};
-    socklen_t len = sizeof a;
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int port = 0;
-    if (bind(fd, (struct sockaddr *)&a, sizeof a) == 0 && getsockname(fd, (struct sockaddr *)&a, &len) == 0)
-        port = ntohs(a.sin_port);
-    close(fd);
-    return port;
+    int fd[PORTS];
+    for (int i = 0; i < PORTS; i++) {
+        struct sockaddr_in a = {.sin_family = AF_INET};
+        socklen_t len = sizeof a;
+        a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        fd[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        bool bound = bind(fd[i], (struct sockaddr *)&a, sizeof a) == 0 &&
+                     getsockname(fd[i], (struct sockaddr *)&a, &len) == 0;
+        port[i] = bound ? ntohs(a.sin_port) : 0;
+    }
+    for (int i = 0; i < PORTS; i++)
+        close(fd[i]);
 }
 
 /* What the words in braces stand for. */
@@ -182,7 +189,8 @@ static bool wait_until_up(struct target *t, unsigned version, unsigned seconds)
 
 /* Fills in the words, and makes a certificate when there is use for one. Capacity is a twentieth more than
  * what comes: a kernel that spreads connections over the processes of a server does so by chance. */
-static bool fill_in(const struct target *t, unsigned long connections, int port, struct substitution *s)
+static bool fill_in(const struct target *t, unsigned long connections, const int port[PORTS],
+                    struct substitution *s)
 {
     *s = (struct substitution){.word = {{"port", ""},
                                         {"tls_port", ""},
@@ -192,9 +200,9 @@ static bool fill_in(const struct target *t, unsigned long connections, int port,
                                         {"certificate", ""},
                                         {"key", ""}},
                                .dir = t->dir};
-    snprintf(s->word[0].value, sizeof s->word[0].value, "%d", t->tls.on ? free_port() : port);
-    snprintf(s->word[1].value, sizeof s->word[1].value, "%d", t->tls.on ? port : free_port());
-    snprintf(s->word[2].value, sizeof s->word[2].value, "%d", free_port());
+    snprintf(s->word[0].value, sizeof s->word[0].value, "%d", port[t->tls.on ? PORT_OTHER : PORT_MEASURED]);
+    snprintf(s->word[1].value, sizeof s->word[1].value, "%d", port[t->tls.on ? PORT_MEASURED : PORT_OTHER]);
+    snprintf(s->word[2].value, sizeof s->word[2].value, "%d", port[PORT_API]);
     snprintf(s->word[3].value, sizeof s->word[3].value, "%lu", connections + connections / 20 + 1);
     snprintf(s->word[4].value, sizeof s->word[4].value, "%s", t->dir);
     if (t->certificate) {
@@ -237,13 +245,15 @@ static bool make_dir(struct target *t)
 static bool start_command(struct target *t, unsigned long connections)
 {
     struct substitution s;
-    int port = free_port();
+    int port[PORTS];
     if (!make_dir(t))
         return false;
+    find_ports(port);
     if (!fill_in(t, connections, port, &s))
         return false;
     char *command = complete_command(t, &s);
-    t->address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    t->address =
+        (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port[PORT_MEASURED])};
     t->address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     fflush(NULL);
     t->pid = fork();
