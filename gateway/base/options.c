@@ -249,8 +249,8 @@ static const struct option_row table[] = {
      .help = "When a publish with QoS 1 or 2 is acknowledged. always: when it is on disk (fsync), so that neither a "
              "crash nor a power loss costs anything that was acknowledged; publishers share each fsync. interval: at "
              "once, and on disk after sync_interval at the latest; a crash of the hub or a power loss costs what was "
-             "acknowledged in that time. never: at once, and the system writes when it likes; a crash of the hub costs "
-             "milliseconds, a power loss perhaps everything that is kept."},
+             "acknowledged in that time. never: when it is written, without an fsync; a crash costs nothing, a power loss "
+             "perhaps everything that is kept."},
     {.section = "log", .name = "sync_interval", .type = OPTION_DURATION, .default_text = "1s", .min = 10,
      .max = 60 * MINUTE_MS, .unit = "ms", .offset = IN(log_sync_interval_ms),
      .help = "With sync = interval, how much time of acknowledged messages may be lost. Without effect otherwise."},

@@ -118,6 +118,9 @@ struct engine_ops {
     bool (*retained_walk)(struct engine_reader *r, const char *filter, size_t len, engine_match_fn match,
                           const char *after, size_t after_len, size_t max, engine_message_fn fn, void *ctx,
                           char *last, size_t *last_len);
+    /* The greatest number of a message, in the log or retained, that can be read. What was handed in before
+     * that message is there too. 0: there is none, or it cannot be read. */
+    uint64_t (*reader_newest)(struct engine_reader *r);
     /* Calls fn with the message of this number, if the log has it and its time has not passed; fn's answer is
      * ignored. */
     bool (*message_get)(struct engine_reader *r, uint64_t seq, engine_message_fn fn, void *ctx);

@@ -24,12 +24,13 @@ enum engine_result {
 /* "the disk is full", for an error message. */
 const char *engine_result_text(enum engine_result r);
 
-/* When something counts as kept (engine_handler.committed). */
+/* When something is committed (engine_handler.committed). */
 enum engine_sync {
     ENGINE_SYNC_ALWAYS,   /* when it is on disk: survives SIGKILL and power loss */
-    ENGINE_SYNC_INTERVAL, /* at once; on disk within sync_interval_ms, and that much any crash may cost.
-                             Sooner when sessions come and go, or much waits */
-    ENGINE_SYNC_NEVER     /* at once; the system writes when it likes: power loss may cost all that is kept */
+    ENGINE_SYNC_INTERVAL, /* the same, but within sync_interval_ms, sooner when sessions come and go, or much
+                             waits. The owner counts messages as kept before: any crash may cost so much */
+    ENGINE_SYNC_NEVER     /* when it is written: survives SIGKILL. The system has it on disk when it likes:
+                             power loss may cost all that is kept */
 };
 
 struct engine_settings {

@@ -249,6 +249,17 @@ bool reader_retained_walk(struct engine_reader *r, const char *filter, size_t le
     return more;
 }
 
+uint64_t reader_newest(struct engine_reader *r)
+{
+    uint64_t head;
+    if (!begin(r))
+        return 0;
+    if (reader_head(r->t, &head) != KV_OK)
+        damaged("meta");
+    end(r);
+    return head;
+}
+
 bool reader_message_get(struct engine_reader *r, uint64_t seq, engine_message_fn fn, void *ctx)
 {
     struct record_key key;

@@ -31,6 +31,7 @@ size_t reader_session_walk(struct engine_reader *r, const char *after, size_t le
 bool reader_retained_walk(struct engine_reader *r, const char *filter, size_t len, engine_match_fn match,
                           const char *after, size_t after_len, size_t max, engine_message_fn fn, void *ctx,
                           char *last, size_t *last_len);
+uint64_t reader_newest(struct engine_reader *r);
 bool reader_message_get(struct engine_reader *r, uint64_t seq, engine_message_fn fn, void *ctx);
 struct engine_scan *scan_new(struct engine_reader *r, const struct engine_filter *filters, size_t n,
                              uint64_t after, engine_match_fn match);
@@ -42,8 +43,8 @@ bool reader_verify(struct engine_reader *r, char *why);
 #define READER_OPS                                                                                           \
     .reader_close = reader_close, .session_get = reader_session_get, .note_get = reader_note_get,            \
     .session_walk = reader_session_walk, .retained_walk = reader_retained_walk,                              \
-    .message_get = reader_message_get, .scan_new = scan_new, .scan_free = scan_free, .scan_next = scan_next, \
-    .scan_position = scan_position, .verify = reader_verify
+    .reader_newest = reader_newest, .message_get = reader_message_get, .scan_new = scan_new,                 \
+    .scan_free = scan_free, .scan_next = scan_next, .scan_position = scan_position, .verify = reader_verify
 
 /* ---- a walk over a table of names, those that match a filter ---- */
 

@@ -92,7 +92,7 @@ uint16_t record_progress_in(struct kv_bytes value, size_t i);
 /* What is counted in the file itself. */
 struct record_totals {
     uint64_t log_bytes, sessions_expired;
-    uint64_t head; /* the newest number that was ever appended */
+    uint64_t head; /* the newest number of a message, in the log or retained, that was ever written */
     uint64_t expired[ENGINE_EXPIRED_REASONS], unread[ENGINE_EXPIRED_REASONS];
 };
 #define RECORD_TOTALS_SIZE ((3 + 2 * ENGINE_EXPIRED_REASONS) * 8)

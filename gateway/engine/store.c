@@ -167,9 +167,9 @@ static void publish(struct engine *e, const struct batch *b, enum engine_result 
     atomic_store(&e->handed, e->queued.size);
     if (b->ticket)
         e->settled_ticket = b->ticket;
-    if (b->ticket && e->settings.sync == ENGINE_SYNC_ALWAYS)
+    if (b->ticket)
         add_done(&e->done, (struct done){b->ticket, b->last_seq, r});
-    else if (r != ENGINE_OK && b->appends)
+    if (r != ENGINE_OK && b->appends && e->settings.sync == ENGINE_SYNC_INTERVAL)
         LOG(lost_event, LOG_U64("messages", b->appends), LOG_STR("why", engine_result_text(r)));
     atomic_store(&e->scattered_max, scattered_max(us));
     if (e->done.count || e->expired.ops || b->scattered >= SCATTERED_MIN)
@@ -352,29 +352,25 @@ uint64_t store_commit(struct engine *e)
         return e->ticket;
     e->filling.ticket = ++e->ticket;
     e->filling.last_seq = e->last_appended;
-    struct done done = {e->ticket, e->last_appended, ENGINE_OK};
+    uint64_t ticket = e->ticket;
     if (!e->threaded) {
         batch_move(&e->working, &e->filling);
         do
             perform(e);
         while (writer_has_more(&e->writer));
-        return done.ticket;
+        return ticket;
     }
     pthread_mutex_lock(&e->lock);
     batch_move(&e->queued, &e->filling);
     atomic_store(&e->handed, e->queued.size + e->working_bytes);
     atomic_store(&e->scattered, e->queued.scattered);
-    if (e->settings.sync != ENGINE_SYNC_ALWAYS) {
-        add_done(&e->done, done);
-        tell(e);
-    }
     size_t most = e->settings.max_pending_bytes;
     if (e->hurry || (most && e->queued.size > most / 2) || e->queued.scattered >= SCATTERED_MIN)
         e->urgent = true;
     e->hurry = false;
     pthread_cond_signal(&e->wake);
     pthread_mutex_unlock(&e->lock);
-    return done.ticket;
+    return ticket;
 }
 
 /* The block is used up and the next one is not on disk yet: waits for it. If the disk fails, goes on: the

@@ -86,8 +86,6 @@ enum kv_result writer_index(struct writer *w)
     } while (r == KV_OK && w->state.unindexed && w->refusing == ENGINE_OK);
     if (w->state.unindexed == 0)
         w->state.unindexed_bytes = 0;
-    if (w->state.unindexed == 0)
-        w->state.unindexed_bytes = 0;
     free(room);
     return r;
 }

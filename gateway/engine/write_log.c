@@ -87,6 +87,8 @@ enum kv_result write_retain(struct writer *w, const struct batch_op *op)
     struct record_message m = message_of(op);
     struct record_key key;
     void *at;
+    if (w->state.totals.head < m.parts.seq) /* one of QoS 0, which is not in the log */
+        w->state.totals.head = m.parts.seq;
     key_name(&key, m.parts.topic, m.parts.topic_len);
     if (m.parts.payload_len == 0) {
         enum kv_result r = kv_remove(w->t, KV_RETAINED, key_bytes(&key));

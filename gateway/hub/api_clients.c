@@ -149,7 +149,7 @@ static void delete_session(struct http_call *call)
 {
     switch (hub_session_delete(call->hub, call->id, call->id_len)) {
     case HUB_DELETE_DONE:
-        hub_on_committed(call->hub, deleted_cb, call->req);
+        hub_on_kept(call->hub, deleted_cb, call->req);
         break;
     case HUB_DELETE_ABSENT:
         http_problem(call->req, 404, "id", "client not connected, and no session of it is stored");

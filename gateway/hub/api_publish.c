@@ -117,7 +117,7 @@ static void publish_all(struct http_call *call, const struct api_message *messag
         p->count++;
     }
     if (p->kept)
-        hub_on_committed(call->hub, finish, p);
+        hub_on_kept(call->hub, finish, p);
     else
         finish(call->hub, p, ENGINE_OK);
 }

@@ -23,7 +23,7 @@
 LOG_EVENT(behind_event, "worker_behind", LOG_LEVEL_INFO);
 LOG_EVENT(live_event, "worker_caught_up", LOG_LEVEL_INFO);
 
-/* Readers may come later than what was told (sync = interval, never): how long to wait for them. */
+/* Readers may come later than what was told (sync = interval): how long to wait for them. */
 static const struct timeval a_moment = {0, 20000};
 static const struct timeval at_once = {0, 0};
 
@@ -101,7 +101,7 @@ static bool give_cb(void *ctx, const struct message_parts *m, uint64_t time_ms)
     return give(ctx, m->seq, &deliver);
 }
 
-/* Whether everything that was told as kept is there to read: unless sync = always it comes a little later,
+/* Whether everything that was told as kept is there to read: with sync = interval it comes a little later,
  * and not at all if the disk failed. */
 static bool all_is_written(struct hub *h)
 {

@@ -164,11 +164,14 @@ void hub_commit_soon(struct hub *h);
  * too.
  */
 typedef void hub_committed_fn(struct hub *h, void *arg, enum engine_result result);
+/* When it counts as kept, which is all that a publisher waits for. */
+void hub_on_kept(struct hub *h, hub_committed_fn *fn, void *arg);
+/* When it can be read. */
 void hub_on_committed(struct hub *h, hub_committed_fn *fn, void *arg);
 
 /*
  * Publishes: with QoS 0 at once to every worker, *workers says how many took it; else it is handed to the
- * engine and goes to the workers when it is committed (hub_on_committed() hears then, too). With the retain
+ * engine and goes to the workers when it is kept (hub_on_kept() hears then, too). With the retain
  * flag it becomes its topic's retained message, or clears it. Returns the sequence number; 0: refused, and
  * *why.
  */

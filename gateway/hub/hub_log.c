@@ -2,11 +2,14 @@
  * What the hub keeps: opens the engine's store, and commits once per turn of the event loop. Workers'
  * requests and the API hand in operations; at the end of the turn they become one commit, and when the engine
  * says what became of it, who waits for that turn is told: kept messages go to the workers, requests are
- * answered, and callers of hub_on_committed() hear.
+ * answered, and callers of hub_on_kept() and hub_on_committed() hear.
  *
  *      hub_publish() ── append ─┐                          ┌─ hub_feed_committed()
  *      requests, sessions ──────┼─ end of turn: commit ─ ─ ┼─ hub_requests_settled()
  *      hub_on_committed() ──────┘   (HUB_MAX_TURNS)  poll  └─ fn(result)
+ *
+ * With log { sync = interval } all of them but those of hub_on_committed() are told when the turn has been
+ * handed over: nobody waits for the disk but who is going to read.
  *
  * A turn that finds HUB_MAX_TURNS commits under way waits, and what comes meanwhile is committed with it. It
  * reads nothing back and keeps a message in memory only until its commit.
@@ -51,6 +54,7 @@ struct waiting {
     hub_committed_fn *fn;
     void *arg;
 };
+STAILQ_HEAD(waiting_list, waiting);
 
 struct hub_log {
     struct event *end_of_turn, *done;
@@ -63,7 +67,7 @@ struct hub_log {
     } turns[HUB_MAX_TURNS]; /* being committed, the oldest first */
     unsigned count;
     STAILQ_HEAD(, kept) kept; /* in the order of their numbers */
-    STAILQ_HEAD(, waiting) waiting;
+    struct waiting_list until_kept, until_committed;
     uint32_t waiting_qos0[QOS0_BUCKETS]; /* of those kept, by the hash of their topics */
 };
 
@@ -129,14 +133,25 @@ static void settle_kept(struct hub *h, uint64_t turn, enum engine_result result)
     }
 }
 
-static void settle_waiting(struct hub *h, uint64_t turn, enum engine_result result)
+static void settle_waiting(struct hub *h, struct waiting_list *l, uint64_t turn, enum engine_result result)
 {
     struct waiting *w;
-    while ((w = STAILQ_FIRST(&h->log->waiting)) && w->turn <= turn) {
-        STAILQ_REMOVE_HEAD(&h->log->waiting, link);
+    while ((w = STAILQ_FIRST(l)) && w->turn <= turn) {
+        STAILQ_REMOVE_HEAD(l, link);
         w->fn(h, w->arg, result);
         free(w);
     }
+}
+
+/* Whether what is handed in counts as kept although it may be lost yet. */
+static bool trusts(const struct hub *h) { return h->args->config->log_sync == LOG_SYNC_INTERVAL; }
+
+/* A turn counts as kept, or not. */
+static void answer(struct hub *h, uint64_t turn, enum engine_result result)
+{
+    settle_kept(h, turn, result);
+    hub_requests_settled(h, turn, result);
+    settle_waiting(h, &h->log->until_kept, turn, result);
 }
 
 /* The turns up to this ticket are done. */
@@ -146,22 +161,27 @@ static void settle(struct hub *h, uint64_t ticket, enum engine_result result)
     while (l->count && l->turns[0].ticket <= ticket) {
         uint64_t turn = l->turns[0].number;
         memmove(&l->turns[0], &l->turns[1], --l->count * sizeof l->turns[0]);
-        settle_kept(h, turn, result);
-        hub_requests_settled(h, turn, result);
-        settle_waiting(h, turn, result);
+        if (!trusts(h))
+            answer(h, turn, result);
+        settle_waiting(h, &l->until_committed, turn, result);
     }
 }
 
-/* Commits what was handed in, if there is room for one more turn. */
+/* Commits what was handed in, if there is room for one more turn; one that was answered goes with the one
+ * before it. */
 static void commit_turn(struct hub *h)
 {
     struct hub_log *l = h->log;
-    if (!l->soon || l->count == HUB_MAX_TURNS)
+    if (!l->soon || (l->count == HUB_MAX_TURNS && !trusts(h)))
         return;
     l->soon = false;
     hub_requests_note(h);
-    uint64_t ticket = h->engine_ops->commit(h->engine);
-    l->turns[l->count++] = (struct turn){.number = l->filling++, .ticket = ticket};
+    uint64_t ticket = h->engine_ops->commit(h->engine), turn = l->filling++;
+    if (trusts(h))
+        answer(h, turn, ENGINE_OK);
+    if (l->count == HUB_MAX_TURNS)
+        l->count--;
+    l->turns[l->count++] = (struct turn){.number = turn, .ticket = ticket};
     if (ticket <= l->told)
         settle(h, ticket, ENGINE_OK); /* nothing had been handed in: somebody only asked */
 }
@@ -173,12 +193,19 @@ static void end_of_turn_cb(evutil_socket_t fd, short what, void *arg)
     commit_turn(CHECK_CAST(arg, struct hub, HUB_MAGIC));
 }
 
-void hub_on_committed(struct hub *h, hub_committed_fn *fn, void *arg)
+static void wait_in(struct hub *h, struct waiting_list *l, hub_committed_fn *fn, void *arg)
 {
     struct waiting *w = xmalloc(sizeof *w);
     *w = (struct waiting){.turn = h->log->filling, .fn = fn, .arg = arg};
-    STAILQ_INSERT_TAIL(&h->log->waiting, w, link);
+    STAILQ_INSERT_TAIL(l, w, link);
     hub_commit_soon(h);
+}
+
+void hub_on_kept(struct hub *h, hub_committed_fn *fn, void *arg) { wait_in(h, &h->log->until_kept, fn, arg); }
+
+void hub_on_committed(struct hub *h, hub_committed_fn *fn, void *arg)
+{
+    wait_in(h, &h->log->until_committed, fn, arg);
 }
 
 /* The engine's tick is a commit of its own, so it must not come between a request and its number. */
@@ -362,7 +389,8 @@ bool hub_log_open(struct hub *h)
     }
     struct hub_log *l = h->log = xcalloc(1, sizeof *l);
     STAILQ_INIT(&l->kept);
-    STAILQ_INIT(&l->waiting);
+    STAILQ_INIT(&l->until_kept);
+    STAILQ_INIT(&l->until_committed);
     l->filling = 1;
     l->end_of_turn = event_new(h->base, -1, EV_PERSIST, end_of_turn_cb, h);
     l->done = event_new(h->base, h->engine_ops->event_fd(h->engine), EV_READ | EV_PERSIST, done_cb, h);
@@ -375,18 +403,25 @@ bool hub_log_open(struct hub *h)
     return true;
 }
 
+/* Who waits hears that it has failed; who begins to wait then hears nothing. */
+static void free_waiting(struct hub *h, struct waiting_list *l, uint64_t last)
+{
+    settle_waiting(h, l, last, ENGINE_FAILED);
+    while (!STAILQ_EMPTY(l)) {
+        struct waiting *w = STAILQ_FIRST(l);
+        STAILQ_REMOVE_HEAD(l, link);
+        free(w);
+    }
+}
+
 /* Nobody is told any more; the engine keeps what it was handed when it is closed. */
 static void free_log(struct hub *h)
 {
     struct hub_log *l = h->log;
     uint64_t last = l->filling++;
     settle_kept(h, last, ENGINE_FAILED);
-    settle_waiting(h, last, ENGINE_FAILED);
-    while (!STAILQ_EMPTY(&l->waiting)) {
-        struct waiting *w = STAILQ_FIRST(&l->waiting);
-        STAILQ_REMOVE_HEAD(&l->waiting, link);
-        free(w);
-    }
+    free_waiting(h, &l->until_kept, last);
+    free_waiting(h, &l->until_committed, last);
     event_free(l->end_of_turn);
     event_free(l->done);
     free(l);

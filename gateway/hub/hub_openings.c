@@ -42,11 +42,7 @@ struct opening {
 
 /* An OPENED that waits for its commit. */
 struct answer {
-    LIST_ENTRY(answer) link; /* openings->answers */
-    struct hub *hub;
-    struct event *timer; /* only where committed does not mean readable */
     struct engine_claim claim;
-    uint64_t deadline_ms;
     uint8_t present; /* as in OPENED */
     size_t id_len;
     char id[];
@@ -55,7 +51,6 @@ struct answer {
 struct hub_openings {
     LIST_HEAD(, opening) bucket[BUCKETS];
     TAILQ_HEAD(opening_order, opening) order;
-    LIST_HEAD(, answer) answers;
     uint32_t count;
 };
 
@@ -105,14 +100,6 @@ static void free_opening(struct hub_openings *all, struct opening *o)
 
 /* ---- the answer ---- */
 
-static void free_answer(struct answer *a)
-{
-    LIST_REMOVE(a, link);
-    if (a->timer)
-        event_free(a->timer);
-    free(a);
-}
-
 /* Tells the worker, if the session is still its own. */
 static void send_answer(struct hub *h, const struct answer *a, uint8_t code)
 {
@@ -123,60 +110,21 @@ static void send_answer(struct hub *h, const struct answer *a, uint8_t code)
         (void)!hub_send(h, a->claim.worker, &m);
 }
 
-/* Whether the worker would read what the session was given with. */
-static bool is_readable(struct hub *h, const struct answer *a)
-{
-    return !a->present || hub_stored_is_readable(h, a->id, a->id_len, a->claim);
-}
-
-/* Answers, or waits a moment: with sync = interval or never the engine tells before readers can see. */
-static void answer_when_readable(struct answer *a)
-{
-    static const struct timeval a_moment = {0, 20000};
-    struct hub *h = a->hub;
-    bool readable = is_readable(h, a);
-    if (readable || clock_ms() >= a->deadline_ms) {
-        send_answer(h, a, readable ? 0 : RC_SERVER_UNAVAILABLE);
-        free_answer(a);
-        return;
-    }
-    CHECK(evtimer_add(a->timer, &a_moment) == 0);
-}
-
-static void readable_cb(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    clock_update();
-    answer_when_readable(arg);
-}
-
 static void committed_cb(struct hub *h, void *arg, enum engine_result result)
 {
     struct answer *a = arg;
-    if (!h->sessions) {
-        free(a);
-        return;
-    }
-    if (result == ENGINE_FAILED) {
-        send_answer(h, a, RC_SERVER_UNAVAILABLE);
-        free_answer(a);
-        return;
-    }
-    a->timer = evtimer_new(h->base, readable_cb, a);
-    a->deadline_ms = clock_ms() + WAIT_MS + 2 * (uint64_t)h->args->config->log_sync_interval_ms;
-    CHECK(a->timer);
-    answer_when_readable(a);
+    if (h->sessions)
+        send_answer(h, a, result == ENGINE_FAILED ? RC_SERVER_UNAVAILABLE : 0);
+    free(a);
 }
 
 /* Answers with the commit of what was handed in. */
 static void answer_later(struct hub *h, const struct opening *o, uint8_t present)
 {
     struct answer *a = xmalloc(sizeof *a + o->id_len);
-    *a = (struct answer){.hub = h, .claim = o->request.mine, .present = present, .id_len = o->id_len};
+    *a = (struct answer){.claim = o->request.mine, .present = present, .id_len = o->id_len};
     if (o->id_len)
         memcpy(a->id, o->id, o->id_len);
-    LIST_INSERT_HEAD(&hub_openings(h)->answers, a, link);
     hub_on_committed(h, committed_cb, a);
 }
 
@@ -310,13 +258,7 @@ void hub_openings_look(struct hub *h)
 void hub_openings_free(struct hub *h)
 {
     struct hub_openings *all = hub_openings(h);
-    struct answer *next;
     while (!TAILQ_EMPTY(&all->order))
         free_opening(all, TAILQ_FIRST(&all->order));
-    for (struct answer *a = LIST_FIRST(&all->answers); a; a = next) {
-        next = LIST_NEXT(a, link);
-        if (a->timer) /* the others are freed by their commit */
-            free_answer(a);
-    }
     free(all);
 }

@@ -320,16 +320,12 @@ enum hub_session_delete hub_session_delete(struct hub *h, const char *id, size_t
 
 /* ---- */
 
-void hub_sessions_tick(struct hub *h)
-{
-    hub_openings_look(h);
-    hub_stored_tick(h);
-}
+void hub_sessions_tick(struct hub *h) { hub_openings_look(h); }
 
 void hub_sessions_setup(struct hub *h)
 {
     h->sessions = xcalloc(1, sizeof *h->sessions);
-    h->sessions->stored = hub_stored_new(h->args->config);
+    h->sessions->stored = hub_stored_new();
     h->sessions->wills = hub_wills_new(h);
     h->sessions->openings = hub_openings_new();
     h->sessions->reconcile = hub_reconcile_new(h);

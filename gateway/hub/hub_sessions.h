@@ -77,7 +77,7 @@ bool hub_reconcile_is_busy(const struct hub_reconcile *r);
 /* ---- for the API (hub_sessions.c) ---- */
 
 enum hub_session_delete {
-    HUB_DELETE_DONE, /* on its way: hub_on_committed() */
+    HUB_DELETE_DONE, /* on its way: hub_on_kept() */
     HUB_DELETE_ABSENT,
     HUB_DELETE_UNCERTAIN, /* the workers have not told their claims yet */
     HUB_DELETE_BUSY       /* the worker that has it cannot be told */

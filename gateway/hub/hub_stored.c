@@ -29,15 +29,12 @@
 #define WILL_HEAD  (HEAD_SIZE + 12)
 #define CLAIM_BITS 51
 #define BUCKETS    4096u
-#define LATE_MS    5000 /* what a commit may take */
 
 enum { FLAG_PRESENT = 1, FLAG_ENDS = 2, FLAG_LEFT_OPEN = 4 };
 
 /* What was handed in about one client id. */
 struct pending {
-    LIST_ENTRY(pending) link;  /* table->bucket */
-    TAILQ_ENTRY(pending) late; /* table->late, when `commits` is 0 */
-    uint64_t until_ms;         /* clock_ms() */
+    LIST_ENTRY(pending) link; /* table->bucket */
     uint64_t hash;
     unsigned commits; /* that are not done */
     bool exists;
@@ -50,20 +47,11 @@ LIST_HEAD(pending_list, pending);
 
 struct hub_stored_table {
     struct pending_list bucket[BUCKETS];
-    TAILQ_HEAD(, pending) late; /* committed, as it was told, but perhaps not readable yet */
-    uint64_t late_ms;           /* how long that may be */
-    char *will;                 /* what the last get() has pointed to */
+    char *will; /* what the last get() has pointed to */
     size_t will_room;
 };
 
-struct hub_stored_table *hub_stored_new(const struct config *c)
-{
-    struct hub_stored_table *t = xcalloc(1, sizeof *t);
-    TAILQ_INIT(&t->late);
-    if (c->log_sync != LOG_SYNC_ALWAYS)
-        t->late_ms = 2 * (uint64_t)c->log_sync_interval_ms + LATE_MS;
-    return t;
-}
+struct hub_stored_table *hub_stored_new(void) { return xcalloc(1, sizeof(struct hub_stored_table)); }
 
 static void free_pending(struct pending *p)
 {
@@ -74,12 +62,6 @@ static void free_pending(struct pending *p)
 /* Entries with commits under way are freed by the last of them. */
 void hub_stored_free(struct hub_stored_table *t)
 {
-    while (!TAILQ_EMPTY(&t->late)) {
-        struct pending *p = TAILQ_FIRST(&t->late);
-        TAILQ_REMOVE(&t->late, p, late);
-        LIST_REMOVE(p, link);
-        free_pending(p);
-    }
     free(t->will);
     free(t);
 }
@@ -157,25 +139,9 @@ static void committed_cb(struct hub *h, void *arg, enum engine_result result)
     (void)result;
     if (--p->commits > 0)
         return;
-    if (h->sessions && hub_stored_table(h)->late_ms) {
-        p->until_ms = clock_ms() + hub_stored_table(h)->late_ms;
-        TAILQ_INSERT_TAIL(&hub_stored_table(h)->late, p, late);
-        return;
-    }
     if (h->sessions)
         LIST_REMOVE(p, link);
     free_pending(p);
-}
-
-void hub_stored_tick(struct hub *h)
-{
-    struct hub_stored_table *t = hub_stored_table(h);
-    struct pending *p;
-    while ((p = TAILQ_FIRST(&t->late)) && p->until_ms <= clock_ms()) {
-        TAILQ_REMOVE(&t->late, p, late);
-        LIST_REMOVE(p, link);
-        free_pending(p);
-    }
 }
 
 /* The entry of a client id about which something was handed in just now. */
@@ -189,8 +155,6 @@ static struct pending *note_pending(struct hub *h, const char *id, size_t len)
         if (len)
             memcpy(p->id, id, len);
         LIST_INSERT_HEAD(&hub_stored_table(h)->bucket[hash % BUCKETS], p, link);
-    } else if (p->commits == 0) {
-        TAILQ_REMOVE(&hub_stored_table(h)->late, p, late);
     }
     p->commits++;
     hub_on_committed(h, committed_cb, p);
@@ -240,13 +204,6 @@ bool hub_stored_get(struct hub *h, const char *id, size_t len, struct hub_stored
     *s = p->s;
     keep_will(r.table, &s->will);
     return p->exists;
-}
-
-bool hub_stored_is_readable(struct hub *h, const char *id, size_t len, struct engine_claim opener)
-{
-    struct hub_stored s;
-    struct reading r = {.table = hub_stored_table(h), .s = &s};
-    return h->engine_ops->session_get(h->reader, id, len, session_cb, &r) && claim_equals(s.opener, opener);
 }
 
 void hub_stored_of_committed(const struct engine_session_view *v, struct hub_stored *s)

@@ -27,17 +27,12 @@ struct hub_stored {
     struct ipc_bytes will; /* an encoded PUBLISH that waits; len 0: none */
 };
 
-struct config;
-struct hub_stored_table *hub_stored_new(const struct config *c);
+struct hub_stored_table *hub_stored_new(void);
 /* What was handed in stays the engine's; nothing may be handed in any more. */
 void hub_stored_free(struct hub_stored_table *t);
-/* Once a second. */
-void hub_stored_tick(struct hub *h);
 
 /* Whether there is such a session. s->will is valid until the next call of one of these functions. */
 bool hub_stored_get(struct hub *h, const char *id, size_t len, struct hub_stored *s);
-/* Whether a reader, in whatever process, finds that the session was given to this opener. */
-bool hub_stored_is_readable(struct hub *h, const char *id, size_t len, struct engine_claim opener);
 /* What a session that is being read says of itself: as committed. Its will is valid while `v` is. */
 void hub_stored_of_committed(const struct engine_session_view *v, struct hub_stored *s);
 /* The same as hub_stored_get() for one that is being walked over (engine_ops.session_walk); its will is valid

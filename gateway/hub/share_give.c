@@ -33,7 +33,7 @@ LOG_EVENT_ONCE_A_SECOND(unreadable_event, "log_unreadable", LOG_LEVEL_ERROR);
 
 static const struct timeval at_once = {0, 0};
 static const struct timeval a_while = {0, WAIT_MS * 1000};
-/* What is told as kept may be there to read a little later (sync = interval, never). */
+/* What is told as kept may be there to read a little later (sync = interval). */
 static const struct timeval a_moment = {0, 20000};
 
 /* ---- whose turn it is ---- */

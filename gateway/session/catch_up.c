@@ -173,21 +173,22 @@ void catch_up_unsubscribed(struct sessions *s, struct session *ses, const char *
     drop_scan(w->catch_up);
 }
 
-bool catch_up_retained(struct sessions *s, uint32_t id, const char *filter, size_t len, sub_options options)
+bool catch_up_retained(struct sessions *s, uint32_t id, const char *filter, size_t len, sub_options options,
+                       uint64_t since)
 {
     struct window *w = window_need(s, id);
     if (!w)
         return false;
     struct retained_list *l = &need(s, w)->retained;
     retained_forget(l, filter, len); /* asked for while they are being sent: from the beginning, and once */
-    retained_add(l, filter, len, options, false);
+    retained_add(s, l, filter, len, options, since);
     return true;
 }
 
 static bool add_again(void *ctx, const char *filter, size_t len, sub_options options)
 {
     if (!mqtt_topic_is_shared(filter, len))
-        retained_add(ctx, filter, len, options, true);
+        retained_add_again(ctx, filter, len, options);
     return true;
 }
 
@@ -354,7 +355,7 @@ static enum outcome read_log(struct sessions *s, uint32_t id)
         drop_scan(w->catch_up);
         return OUTCOME_STALLED;
     }
-    if (position < fanout_head(s->fanout)) /* told of, and not written yet: log { sync } is not always */
+    if (position < fanout_head(s->fanout)) /* told of, and not written yet: log { sync = interval } */
         return OUTCOME_STALLED;
     window_catch_up_done(s, ses, w, position);
     if (!w->catch_up->retained.first) {

@@ -19,9 +19,10 @@ void catch_up_restore(struct sessions *s, struct session *ses, const struct engi
 void catch_up_subscribed(struct sessions *s, struct session *ses, const char *filter, size_t len,
                          uint64_t since);
 void catch_up_unsubscribed(struct sessions *s, struct session *ses, const char *filter, size_t len);
-/* Retained messages that match the filter are to be sent, from the next catch_up_if_room() on. False: no
- * room. */
-bool catch_up_retained(struct sessions *s, uint32_t id, const char *filter, size_t len, sub_options options);
+/* Retained messages that match the filter of a subscription to those after `since` are to be sent, from the
+ * next catch_up_if_room() on. False: no room. */
+bool catch_up_retained(struct sessions *s, uint32_t id, const char *filter, size_t len, sub_options options,
+                       uint64_t since);
 /* Those that a resumed session was sent before and has not acknowledged are to be sent again. */
 void catch_up_retained_again(struct sessions *s, uint32_t id);
 void catch_up_free(struct catch_up *c);

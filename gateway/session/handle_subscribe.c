@@ -40,12 +40,11 @@ static uint64_t since_now(const struct sessions *s, const struct session *ses)
     return w && w->read > head ? w->read : head;
 }
 
-/* Puts a subscription into the tree, and into the store. Returns its code. */
+/* Puts a subscription to messages after `since` into the tree, and into the store. Returns its code. */
 static uint8_t subscribe(struct sessions *s, uint32_t id, const struct mqtt_bytes *filter, uint8_t options,
-                         uint32_t identifier, bool *is_new)
+                         uint32_t identifier, uint64_t since, bool *is_new)
 {
     struct session *ses = session_at(s, id);
-    uint64_t since = since_now(s, ses);
     catch_up_subscribed(s, ses, filter->data, filter->len, since);
     enum subscribe_result r = topic_tree_subscribe(s->tree, &ses->subs, id, filter->data, filter->len,
                                                    sub_options_make(options, identifier));
@@ -70,18 +69,20 @@ static uint8_t subscribe_one(struct sessions *s, const struct conn *c, const str
     uint32_t identifier =
         v5 && mqtt_has(props, MQTT_P_SUBSCRIPTION_ID) ? props->value[MQTT_P_SUBSCRIPTION_ID].num : 0;
     uint8_t code = refusal(s, c, filter, *held), handling = RETAIN_HANDLING(options);
+    uint64_t since = since_now(s, session_at(s, c->owner));
     bool is_shared = mqtt_topic_is_shared(filter->data, filter->len);
     if (is_shared && (options & SUB_QOS) > SHARE_MAX_QOS)
         options = (uint8_t)((options & ~SUB_QOS) | SHARE_MAX_QOS);
     if (!code)
-        code = subscribe(s, c->owner, filter, options, identifier, &is_new);
+        code = subscribe(s, c->owner, filter, options, identifier, since, &is_new);
     if (code >= 0x80)
         return v5 ? code : MQTT_RC_UNSPECIFIED; /* the failure code of 3.1.1 */
     *held += is_new;
     if (is_shared) /* retained messages are not for groups (MQTT 5.0 section 4.8.2) */
         share_join(s, c->owner, filter->data, filter->len, sub_options_make(options, identifier));
     else if (handling == RETAIN_ALWAYS || (handling == RETAIN_IF_NEW && is_new))
-        catch_up_retained(s, c->owner, filter->data, filter->len, sub_options_make(options, identifier));
+        catch_up_retained(s, c->owner, filter->data, filter->len, sub_options_make(options, identifier),
+                          since);
     return code;
 }
 

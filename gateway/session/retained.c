@@ -11,12 +11,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/base/counters.h"
 #include "gateway/base/xmalloc.h"
 #include "gateway/engine/engine.h"
 #include "gateway/session/publish.h"
 #include "gateway/session/sys_topics.h"
 #include "proto/mqtt_topic.h"
+
+#define LATE_MS 500 /* for a commit */
 
 /* A subscription whose retained messages are being sent. */
 struct retained {
@@ -26,6 +29,10 @@ struct retained {
     char *filter, *after; /* after: the last topic that was looked at */
     size_t len, after_len;
     unsigned sys_at; /* of the gateway's own topics: where to go on */
+    uint64_t asked;  /* the newest number when the client subscribed: what came later is delivered live */
+    /* That number may be there to read a little later; at this time it is not to be expected any more (the
+     * disk is full). 0: it is there. */
+    uint64_t patience_ms;
 };
 
 /* A batch being given to a session. */
@@ -45,18 +52,32 @@ static void free_one(struct retained *r)
     free(r);
 }
 
-void retained_add(struct retained_list *l, const char *filter, size_t len, sub_options options, bool again)
+static struct retained *add(struct retained_list *l, const char *filter, size_t len, sub_options options)
 {
     struct retained *r = xcalloc(1, sizeof *r);
     r->filter = xstrndup(filter, len);
     r->len = len;
     r->options = options;
-    r->again = again;
     if (l->last)
         l->last->next = r;
     else
         l->first = r;
     l->last = r;
+    return r;
+}
+
+void retained_add(const struct sessions *s, struct retained_list *l, const char *filter, size_t len,
+                  sub_options options, uint64_t since)
+{
+    struct retained *r = add(l, filter, len, options);
+    r->asked = since > s->told ? since : s->told;
+    if (s->config->log_sync == LOG_SYNC_INTERVAL)
+        r->patience_ms = clock_ms() + LATE_MS + 2 * (uint64_t)s->config->log_sync_interval_ms;
+}
+
+void retained_add_again(struct retained_list *l, const char *filter, size_t len, sub_options options)
+{
+    add(l, filter, len, options)->again = true;
 }
 
 static void drop_first(struct retained_list *l)
@@ -91,8 +112,13 @@ void retained_free(struct retained_list *l)
 
 /* ---- sending ---- */
 
-/* One retained message. It comes once more, live, if the fan-out has not had it yet; then it is left to that.
- */
+/* Whether the subscription brings the message live, too; one of QoS 0 only if it has got as far as here. */
+static bool comes_live(const struct sessions *s, const struct retained *r, const struct message_parts *m)
+{
+    return m->seq > r->asked && (m->qos || m->seq <= s->told);
+}
+
+/* One retained message. */
 static bool give(void *ctx, const struct message_parts *m, uint64_t time_ms)
 {
     (void)time_ms;
@@ -104,7 +130,7 @@ static bool give(void *ctx, const struct message_parts *m, uint64_t time_ms)
     publish_merge(&how, &g->retained->options, 1, m->qos, publish_is_own(s, g->id, m->origin));
     if (!how.count) /* [MQTT-3.8.3-3] */
         return true;
-    if (g->retained->again ? !again || !how.qos : m->qos && s->fanout && m->seq > fanout_head(s->fanout))
+    if (g->retained->again ? !again || !how.qos : comes_live(s, g->retained, m))
         return true;
     if (!how.qos && net_pending(s->net, ses->conn)) {
         g->declined = true;
@@ -142,6 +168,15 @@ static enum outcome read_sys_topics(struct sessions *s, uint32_t id, struct reta
     return end_first(s, id, l);
 }
 
+/* Whether everything that was told when the client subscribed can be read. */
+static bool is_readable(const struct sessions *s, struct retained *r)
+{
+    if (r->patience_ms &&
+        (clock_ms() >= r->patience_ms || s->settings.engine->reader_newest(s->reader) >= r->asked))
+        r->patience_ms = 0;
+    return !r->patience_ms;
+}
+
 enum outcome retained_read(struct sessions *s, uint32_t id, struct retained_list *l)
 {
     struct retained *r = l->first;
@@ -149,6 +184,8 @@ enum outcome retained_read(struct sessions *s, uint32_t id, struct retained_list
     size_t last_len = 0;
     if (sys_topics_concern(r->filter, r->len))
         return read_sys_topics(s, id, l);
+    if (!is_readable(s, r))
+        return OUTCOME_STALLED;
     bool more =
         s->settings.engine->retained_walk(s->reader, r->filter, r->len, mqtt_topic_matches, r->after,
                                           r->after_len, CATCH_UP_BATCH, give, &g, s->last_topic, &last_len);

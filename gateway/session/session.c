@@ -389,6 +389,14 @@ static void write_cursors(struct sessions *s)
 
 void sessions_set_fanout(struct sessions *s, struct fanout *f) { s->fanout = f; }
 
+void sessions_told(struct sessions *s, struct message *m)
+{
+    if (sys_topics_concern(message_topic(m), m->topic_len))
+        sys_topics_hold(s, m);
+    else if ((m->qos || m->retain) && s->told < m->seq)
+        s->told = m->seq;
+}
+
 bool sessions_is_opening(const struct sessions *s, uint32_t id, bool *clean_start, uint32_t *expiry_s)
 {
     const struct session_extra *extra = session_extra(s, session_at(s, id));

@@ -131,9 +131,9 @@ void sessions_share_deliver(struct sessions *s, const struct ipc_message *m);
 void sessions_replay_shares(struct sessions *s, uint32_t id);
 /* How long the session outlives its connection, in seconds; 0: it does not. */
 uint32_t sessions_expiry(const struct sessions *s, uint32_t id);
-/* Before a message is fanned out: one of the gateway's own topics ("$SYS/...") is held for clients that
- * subscribe later. */
-void sessions_sys_message(struct sessions *s, struct message *m);
+/* Of each message from the hub before it is fanned out: one of the gateway's own topics ("$SYS/...") is held
+ * for clients that subscribe later; of others that the store has, or will have soon, the number is noted. */
+void sessions_told(struct sessions *s, struct message *m);
 /* What is in flight: messages sent and not acknowledged, the cursor, whether it reads from the log. */
 void sessions_progress(const struct sessions *s, uint32_t id, uint32_t *inflight, uint64_t *cursor,
                        bool *is_behind);

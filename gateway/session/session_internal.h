@@ -38,6 +38,7 @@ struct sessions {
     struct pool *inflights; /* struct inflight */
     struct fanout *fanout;
     struct engine_reader *reader; /* NULL: not open yet */
+    uint64_t told;                /* newest number of a kept or retained message that the hub has told */
     struct owed_codes *owed, **last_owed;
     struct leaving *leaving;       /* leaving.c's own */
     struct sys_topics *sys_topics; /* sys_topics.c's own */

@@ -32,11 +32,9 @@ static bool has_topic(const struct message *m, const struct message *other)
            memcmp(message_topic(m), message_topic(other), m->topic_len) == 0;
 }
 
-void sessions_sys_message(struct sessions *s, struct message *m)
+void sys_topics_hold(struct sessions *s, struct message *m)
 {
     unsigned i = 0;
-    if (!sys_topics_concern(message_topic(m), m->topic_len))
-        return;
     if (!s->sys_topics)
         s->sys_topics = xcalloc(1, sizeof *s->sys_topics);
     struct sys_topics *t = s->sys_topics;

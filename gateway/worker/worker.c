@@ -86,8 +86,7 @@ static bool deliver_cb(void *ctx, struct message *m)
 {
     struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
     clock_update(); /* the fan-out's budget is per turn of the loop, by the clock */
-    if (m->topic_len && message_topic(m)[0] == '$')
-        sessions_sys_message(w->sessions, m);
+    sessions_told(w->sessions, m);
     bool taken = fanout_start(w->fanout, m);
     balance(w);
     return taken;

@@ -176,7 +176,9 @@ class Generator:
             retain = False  # mosquitto 2.0 gives retained messages to members that subscribe, against 5.0 section 4.8.2
         plan.retains |= retain
         qos = rng.randint(0, 2)
-        payload = f"{self.next_number()} {name} {'x' * LARGE_PAYLOAD if self.chance(0.05) else ''} QoS{qos}"
+        # One that is too large for a member may go to another, or to none (5.0 section 3.1.2.11.4).
+        large = self.chance(0.05) and topic not in SHARED_TOPICS
+        payload = f"{self.next_number()} {name} {'x' * LARGE_PAYLOAD if large else ''} QoS{qos}"
         # Two empty messages in a row could not be told apart, nor from copies of one.
         if retain and self.chance(0.3) and not self.last_was_empty.get(topic):
             payload = ""

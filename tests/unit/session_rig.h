@@ -200,6 +200,7 @@ static inline bool rig_publish0(void *ctx, const char *client_id, size_t len, st
                                       .origin = m->origin};
         r->ops->retain(r->engine, &parts);
     }
+    sessions_told(r->sessions, m);
     return fanout_start(r->fanout, m);
 }
 
@@ -553,8 +554,10 @@ static inline void rig_feed(struct rig *r)
         r->kept = k->next;
         if (!r->kept)
             r->last_kept = &r->kept;
-        if (!r->dead)
+        if (!r->dead) {
+            sessions_told(r->sessions, k->message);
             ck_assert(fanout_start(r->fanout, k->message));
+        }
         message_unref(k->message);
         free(k);
     }

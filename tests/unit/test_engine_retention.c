@@ -186,6 +186,25 @@ START_TEST(retained_messages_are_set_replaced_and_cleared)
 }
 END_TEST
 
+/* Also one that is not in the log: what was handed in before it can be read. */
+START_TEST(the_newest_number_that_can_be_read)
+{
+    begin(_i);
+    ck_assert_uint_eq(rig.ops->reader_newest(rig.reader), 0);
+    uint64_t logged = rig_append(&rig, "a", "x");
+    rig_commit(&rig);
+    ck_assert_uint_eq(rig.ops->reader_newest(rig.reader), logged);
+    retain("a", "1", 0);
+    rig_commit(&rig);
+    uint64_t retained_one = rig.ops->reader_newest(rig.reader);
+    ck_assert_uint_gt(retained_one, logged);
+    retain("a", "", 0); /* one that is cleared is not there any more, but it was written */
+    rig_commit(&rig);
+    ck_assert_uint_gt(rig.ops->reader_newest(rig.reader), retained_one);
+    finish();
+}
+END_TEST
+
 START_TEST(a_retained_message_expires)
 {
     begin(_i);
@@ -404,6 +423,7 @@ static void add_tests(TCase *tc)
     tcase_add_loop_test(tc, the_log_keeps_to_its_size, 0, ENGINES);
     tcase_add_loop_test(tc, a_scan_survives_the_removal_of_what_it_is_about_to_read, 0, ENGINES);
     tcase_add_loop_test(tc, retained_messages_are_set_replaced_and_cleared, 0, ENGINES);
+    tcase_add_loop_test(tc, the_newest_number_that_can_be_read, 0, ENGINES);
     tcase_add_loop_test(tc, a_retained_message_expires, 0, ENGINES);
     tcase_add_loop_test(tc, too_much_for_the_disk_is_refused_and_taken_later, 0, ENGINES);
     tcase_add_loop_test(tc, a_full_file_refuses_messages_and_recovers, 0, ENGINES);

@@ -598,6 +598,48 @@ START_TEST(who_waits_hears_once)
 }
 END_TEST
 
+static unsigned told_as_kept;
+
+static void hear_of_kept(struct hub *h, void *arg, enum engine_result result)
+{
+    (void)h;
+    (void)arg;
+    ck_assert_int_eq(result, ENGINE_OK);
+    told_as_kept++;
+}
+
+/* With sync = interval publishers are answered at once, however many turns that takes; who is going to read
+ * is told when there is something to read. */
+START_TEST(with_an_interval_only_readers_wait)
+{
+    const unsigned messages = 3 * HUB_MAX_TURNS;
+    begin();
+    config.log_sync = LOG_SYNC_INTERVAL;
+    config.log_sync_interval_ms = 60000;
+    open_hub();
+    both_are_here();
+    publish(1, "written at once: nothing was for a long time");
+    hub_on_committed(&hub, hear, NULL);
+    heard = told_as_kept = 0;
+    RUN_UNTIL(heard == 1);
+    for (unsigned i = 0; i < messages; i++) {
+        request(0, i + 1, 1, "m");
+        publish(1, "m");
+        hub_on_kept(&hub, hear_of_kept, NULL);
+        hub_on_committed(&hub, hear, NULL);
+        RUN_UNTIL(peer[0].answered == i + 1 && peer[1].delivered == 2 * i + 3 && told_as_kept == i + 1);
+    }
+    ck_assert_uint_eq(heard, 1);
+    ck_assert_uint_eq(kept(), 1);
+    close_hub();
+    ck_assert_uint_eq(heard, 1 + messages);
+    ck_assert_int_eq(heard_result, ENGINE_FAILED); /* nobody knew yet */
+    open_hub();
+    ck_assert_uint_eq(kept(), 1 + 2 * messages);
+    end();
+}
+END_TEST
+
 static void add_tests(TCase *tc)
 {
     tcase_add_test(tc, a_kept_publish_goes_to_all_and_is_answered_once);
@@ -614,6 +656,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, qos_0_is_not_kept);
     tcase_add_test(tc, retained_messages);
     tcase_add_test(tc, who_waits_hears_once);
+    tcase_add_test(tc, with_an_interval_only_readers_wait);
 }
 
 UNIT_MAIN("hub_log")

@@ -991,7 +991,7 @@ static void setup_interval(void)
     attach_all();
 }
 
-/* With sync = interval the engine tells before readers can see. */
+/* With sync = interval a request is answered before its commit. */
 START_TEST(who_comes_back_finds_everything_though_it_was_not_written)
 {
     say_open(0, "a", 10, false, 60);

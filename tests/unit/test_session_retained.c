@@ -466,6 +466,82 @@ START_TEST(they_outlive_the_worker)
 END_TEST
 
 /* A client's connection may end in the middle of many. */
+/* ---- log { sync = interval } ---- */
+
+/* A retained message that the hub has told of, and is yet to be written. */
+static struct message_parts tell_ahead(const char *topic, const char *payload, uint8_t qos)
+{
+    struct message_parts parts = {.topic = topic,
+                                  .topic_len = (uint16_t)strlen(topic),
+                                  .payload = payload,
+                                  .payload_len = (uint32_t)strlen(payload),
+                                  .qos = qos,
+                                  .retain = true,
+                                  .seq = rig.ops->next_seq(rig.engine)};
+    struct message *m = message_new(&parts);
+    sessions_told(rig.sessions, m);
+    ck_assert(fanout_start(rig.fanout, m));
+    message_unref(m);
+    return parts;
+}
+
+/* Who subscribes after a message was told finds it, however late it is written. */
+START_TEST(what_was_told_is_waited_for)
+{
+    unsigned seen[1] = {0};
+    rig.config.log_sync = LOG_SYNC_INTERVAL;
+    struct peer p = peer_clean(&rig, "p", MQTT_V5);
+    struct message_parts parts = tell_ahead("many/0", "x", (uint8_t)_i);
+    peer_subscribe(&p, "many/+", 1);
+    rig_pass(&rig, 300);
+    peer_expect_nothing(&p);
+    rig.ops->retain(rig.engine, &parts);
+    rig.ops->commit(rig.engine);
+    collect_all(&p, seen, 1);
+    ck_assert_uint_eq(seen[0], 1);
+    peer_free(&p);
+}
+END_TEST
+
+/* Meanwhile another one replaces it: that comes as it is published, and not once more as retained. */
+START_TEST(what_replaces_it_comes_once)
+{
+    rig.config.log_sync = LOG_SYNC_INTERVAL;
+    struct peer p = peer_clean(&rig, "p", MQTT_V5);
+    tell_ahead("a", "x", 1);
+    peer_subscribe(&p, "a", 1);
+    rig_publish(&rig, "a", "y", (uint8_t)_i, true);
+    struct mqtt_publish got = peer_expect_publish(&p, "a", "y", _i ? 1 : 0);
+    ck_assert(!got.retain);
+    if (_i)
+        peer_ack(&p, MQTT_PUBACK, got.packet_id);
+    for (int i = 0; i < 20; i++) {
+        rig_pass(&rig, 100);
+        usleep(10000);
+    }
+    peer_expect_nothing(&p);
+    peer_free(&p);
+}
+END_TEST
+
+/* The disk has failed meanwhile: the client gets what there is. */
+START_TEST(what_is_never_written_is_not_waited_for_long)
+{
+    unsigned seen[1] = {0};
+    rig.config.log_sync = LOG_SYNC_INTERVAL;
+    struct peer p = peer_clean(&rig, "p", MQTT_V5);
+    rig_publish(&rig, "many/0", "x", 1, true);
+    tell_ahead("many/1", "y", 1);
+    peer_subscribe(&p, "many/+", 1);
+    rig_pass(&rig, 300);
+    peer_expect_nothing(&p);
+    rig_pass(&rig, 4000);
+    collect_all(&p, seen, 1);
+    ck_assert_uint_eq(seen[0], 1);
+    peer_free(&p);
+}
+END_TEST
+
 START_TEST(the_connection_may_end_in_the_middle)
 {
     retain_many(100, "x", 1);
@@ -502,6 +578,9 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, the_newest_comes_last);
     tcase_add_loop_test(tc, retained_messages_in_flight_are_sent_again, 0, 2);
     tcase_add_test(tc, they_outlive_the_worker);
+    tcase_add_loop_test(tc, what_was_told_is_waited_for, 0, 3);
+    tcase_add_loop_test(tc, what_replaces_it_comes_once, 0, 3);
+    tcase_add_test(tc, what_is_never_written_is_not_waited_for_long);
     tcase_add_test(tc, the_connection_may_end_in_the_middle);
 }
 

@@ -57,7 +57,7 @@ static void say(const char *topic, const char *text)
                                   .payload_len = (uint32_t)strlen(text),
                                   .retain = true};
     struct message *m = message_new(&parts);
-    sessions_sys_message(rig.sessions, m);
+    sessions_told(rig.sessions, m);
     rig_publish0(&rig, "", 0, m);
     message_unref(m);
     rig_turn(&rig);
