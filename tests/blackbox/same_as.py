@@ -39,8 +39,8 @@ class Plan:
 
     def __init__(self):
         self.connected, self.version, self.kept, self.acks, self.will = False, V5, False, "all", None
-        self.shares, self.options, self.retains, self.holds_retained = set(), {}, False, False
-        self.small = False
+        self.shares, self.options, self.retains = set(), {}, False
+        self.small, self.retain_as_published = False, 0
 
 
 class Generator:
@@ -51,6 +51,8 @@ class Generator:
         # What is too large for a client counts as sent ([MQTT-3.1.2-25]). mosquitto 2.0 leaves it in flight: it takes a place
         # there, and comes when the session is resumed by a client that takes it.
         self.plans["c3"].small = self.rng.random() < 0.3
+        for plan in self.plans.values():
+            plan.retain_as_published = self.rng.choice([0, 0, RETAIN_AS_PUBLISHED])
         self.shared_filters = [f.format(seed) for f in SHARED_FILTERS]
         self.with_shares = self.rng.random() < 0.25
         self.last_was_empty = {}
@@ -114,7 +116,6 @@ class Generator:
             props = {k: v for k, v in [("session_expiry", expiry), ("topic_alias_max", rng.choice([0, 3])),
                                        ("receive_max", rng.choice([0, 0, 1, 5]) if acks == "all" and not plan.small else 0),
                                        ("maximum_packet_size", SMALL_PACKETS if plan.small else 0)] if v}
-        plan.holds_retained &= acks != "all"
         plan.will = self.will(version, expiry)
         plan.retains |= bool(plan.will and plan.will[3])
         self.ops.append(("connect", name, version, clean, expiry, props, plan.will, acks))
@@ -132,12 +133,9 @@ class Generator:
     def subscribe(self, name):
         rng, plan = self.rng, self.plans[name]
         entries, count = [], rng.choice([1, 1, 1, 2, 4])
-        if plan.acks != "all":
-            # A retained message that is in flight is sent once more when it is acknowledged, or beside that: as one likes.
-            if plan.holds_retained:
-                self.release(name)
-            else:
-                plan.holds_retained, count = True, 1
+        self.release_for_ids(name)
+        if plan.version != V5:
+            self.release(name)
         for _ in range(count):
             options = rng.choice(self.grants)
             if self.with_shares and self.chance(0.5):
@@ -146,12 +144,17 @@ class Generator:
             else:
                 topic_filter = rng.choice(PLAIN_BESIDE_SHARED if self.with_shares else FILTERS)
                 # One who subscribes again sets the options anew ([MQTT-3.8.4-3]); mosquitto 2.0 keeps these two.
-                kept = rng.choice([0, 0, NO_LOCAL]) | rng.choice([0, RETAIN_AS_PUBLISHED]) if plan.version == V5 else 0
+                # All of a client's have the same Retain As Published: of several copies the one that is sent again may be
+                # that of another subscription.
+                kept = rng.choice([0, 0, NO_LOCAL]) | plan.retain_as_published if plan.version == V5 else 0
                 kept = plan.options.setdefault(topic_filter, kept)
                 if kept and plan.version != V5:
                     continue
                 if plan.version == V5:
-                    options |= kept | rng.choice([0, 0, RETAINED_IF_NEW, RETAINED_NEVER])
+                    # A retained message that is in flight is sent once more when it is acknowledged, or beside that: as
+                    # one likes. Who holds back acknowledgements gets none.
+                    options |= kept | (rng.choice([0, 0, RETAINED_IF_NEW, RETAINED_NEVER]) if plan.acks == "all"
+                                       else RETAINED_NEVER)
                     if options & NO_LOCAL and plan.retains:
                         # [MQTT-3.8.3-3] makes no exception for retained messages, mosquitto 2.0 does.
                         options = options & ~RETAINED_IF_NEW | RETAINED_NEVER
@@ -164,6 +167,7 @@ class Generator:
 
     def unsubscribe(self, name):
         plan = self.plans[name]
+        self.release_for_ids(name)
         filters = [self.rng.choice(FILTERS + sorted(plan.shares) * 3) for _ in range(self.rng.choice([1, 1, 3]))]
         self.ops.append(("unsubscribe", name, filters))
 
@@ -197,17 +201,23 @@ class Generator:
     def twice(self, name):
         """A QoS 2 publish that is begun on one connection and ended on the next."""
         plan = self.plans[name]
-        if plan.kept and not plan.will:
+        if plan.kept and not plan.will and not plan.small:
             topic, payload, _, _, props, _ = self.message(name, retain=False)
             payload = payload[:-1] + "2"
             self.ops.append(("twice", name, topic, payload, props))
+
+    def release_for_ids(self, name):
+        """A message that is sent again has the identifiers of the first time, or of the subscriptions there are by then:
+        5.0 section 4.4 does not say. Nothing is held back when they change."""
+        if self.with_ids and self.plans[name].version == V5:
+            self.release(name)
 
     def release(self, name):
         """What was held back is acknowledged."""
         plan = self.plans[name]
         if plan.acks != "all":
             self.ops.append(("release", name))
-            plan.acks, plan.holds_retained = "all", False
+            plan.acks = "all"
 
 
 def generate(seed, steps=40):
