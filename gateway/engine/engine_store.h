@@ -143,7 +143,7 @@ struct engine_stats {
     uint64_t messages, log_bytes, topics, sessions, retained;
     uint64_t file_bytes;                        /* size of the data file */
     uint64_t oldest_seq, oldest_ms, newest_seq; /* 0: the log is empty */
-    uint64_t head;                              /* the newest number that was ever kept */
+    uint64_t head;                              /* the newest number of a message that was ever kept */
     uint64_t expired[ENGINE_EXPIRED_REASONS];   /* removed, by reason, since the data file was made */
     /* Of those: some session's cursor was, or may have been, behind it. An upper bound: see doc/log.md. */
     uint64_t unread[ENGINE_EXPIRED_REASONS];

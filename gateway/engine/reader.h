@@ -74,7 +74,7 @@ enum name_walk_result name_walk_step(struct name_walk *w, struct kv_txn *t, enum
                                      name_walk_name_fn name_of, struct kv_bytes *value,
                                      struct kv_bytes *name);
 
-/* The newest number that was ever appended, as the snapshot has it. */
+/* The newest number of a message, in the log or retained, that was ever written, as the snapshot has it. */
 enum kv_result reader_head(struct kv_txn *t, uint64_t *head);
 /* The number up to which the log's index is complete. */
 enum kv_result reader_indexed(struct kv_txn *t, uint64_t *seq);

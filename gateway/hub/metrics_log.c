@@ -33,7 +33,8 @@ static const struct {
     {"log_pending_bytes", "gauge", AT(pending_bytes), "Bytes that wait for the disk"},
     {"log_dead_readers_total", "counter", AT(dead_readers),
      "Readers of the data file that were killed and cleared away"},
-    {"log_newest_seq", "gauge", AT(head), "The newest number that was ever kept"},
+    {"log_newest_seq", "gauge", AT(head),
+     "The newest number of a message, in the log or retained, that was ever kept"},
 #undef AT
 };
 #define FIGURES (sizeof figures / sizeof figures[0])

@@ -163,13 +163,13 @@ def test_what_was_answered_is_there_after_the_hub_was_killed(start):
 
 def test_what_was_answered_is_there_after_a_restart(start, folder):
     gateway = start(data_dir=folder / "kept")
-    seq = gateway.publish("t", "x", qos=1)["seq"]
-    gateway.publish("r", "x", retain=True)
+    gateway.publish("t", "x", qos=1)
+    newest = gateway.publish("r", "x", retain=True)["seq"]
     gateway.stop()
     gateway = start(data_dir=folder / "kept")
     log = log_of(gateway)
-    assert (log["log_messages"], log["retained_messages"], log["log_newest_seq"]) == (1, 1, seq)
-    assert gateway.publish("t", "y", qos=1)["seq"] > seq
+    assert (log["log_messages"], log["retained_messages"], log["log_newest_seq"]) == (1, 1, newest)
+    assert gateway.publish("t", "y", qos=1)["seq"] > newest
 
 
 def publish_until(gateway, stop, accepted, name):

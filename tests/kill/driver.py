@@ -145,8 +145,8 @@ class HttpPublisher:
 class Killer:
     """Starts the gateway, kills its parts at random, and starts it again when all of it is gone."""
 
-    def __init__(self, world, folder, workers):
-        self.world, self.folder, self.workers = world, folder, workers
+    def __init__(self, world, folder, workers, sync):
+        self.world, self.folder, self.workers, self.sync = world, folder, workers, sync
         self.gateway, self.starts = None, 0
         self.kills = collections.Counter()
         self.is_killing = True
@@ -157,7 +157,7 @@ class Killer:
         self.starts += 1
         # mqtt: small limits, so that clients fall behind and catch up from the log all the time
         gateway = conftest.Gateway(sub, workers=self.workers, data_dir=self.folder / "data", log_level="notice",
-                                   mqtt='output_limit = "8K" max_inflight = 20')
+                                   mqtt='output_limit = "8K" max_inflight = 20', top=f"log {{ sync = {self.sync} }}")
         self.gateway = gateway
         for _ in range(3000):
             if gateway.process.poll() is not None or gateway.events("ready"):
@@ -336,10 +336,11 @@ async def play(world, killer, seconds, subscribers):
     return subscribers
 
 
-def run(seconds, seed, folder, workers=2, make=make_clients, is_killing=True, quiet=QUIET):
-    """Everything; returns what to print, and whether all was well. `make` makes the clients."""
+def run(seconds, seed, folder, workers=2, make=make_clients, is_killing=True, quiet=QUIET, sync="always"):
+    """Everything; returns what to print, and whether all was well. `make` makes the clients; `sync` is the gateway's
+    log { sync }."""
     world = World(seed, quiet)
-    killer = Killer(world, pathlib.Path(folder), workers)
+    killer = Killer(world, pathlib.Path(folder), workers, sync)
     killer.is_killing = is_killing
     try:
         subscribers = asyncio.run(play(world, killer, seconds, make(world)))
@@ -374,6 +375,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=float(os.environ.get("HOLDFAST_KILL_SECONDS", 150)))
     parser.add_argument("--seed", type=int, default=os.environ.get("HOLDFAST_KILL_SEED"))
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--sync", choices=("always", "never"), default="always", help="the gateway's log { sync }")
     parser.add_argument("--folder", help="keep data and logs here")
     options = parser.parse_args()
     seed = int(options.seed if options.seed is not None else random.SystemRandom().getrandbits(32))
@@ -381,7 +383,7 @@ def main():
     folder = pathlib.Path(options.folder or tempfile.mkdtemp(prefix="holdfast-kill-"))
     folder.mkdir(exist_ok=True)
     folder.chmod(0o755)
-    report = run(options.seconds, seed, folder, options.workers)
+    report = run(options.seconds, seed, folder, options.workers, sync=options.sync)
     print(json.dumps(report, indent=1))
     print(summary(report))
     print(f"logs and data: {folder}")
