@@ -2,15 +2,11 @@
  * What MQTT 5.0 adds to a PUBLISH: topic aliases both ways, subscription identifiers, No Local, and the
  * properties that pass through. Sections 3.3.2.3, 3.3.4 and 3.8.3.1.
  */
-#include "tests/unit/session_rig.h"
+#include "tests/unit/session_peer.h"
 
 static struct rig rig;
 
-static void setup(void)
-{
-    rig_begin(&rig);
-    rig.trace = getenv("SESSION_TRACE") != NULL;
-}
+static void setup(void) { rig_begin(&rig); }
 static void teardown(void) { rig_end(&rig); }
 
 /* ---- aliases ---- */

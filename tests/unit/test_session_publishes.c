@@ -3,15 +3,12 @@
  * refused while others wait, identifiers that are not released by the thousand, and workers that die with
  * publishes under way. MQTT 5.0 sections 4.3 and 4.6; 3.1.1 likewise.
  */
-#include "tests/unit/session_rig.h"
+#include "gateway/base/counters.h"
+#include "tests/unit/session_peer.h"
 
 static struct rig rig;
 
-static void setup(void)
-{
-    rig_begin(&rig);
-    rig.trace = getenv("SESSION_TRACE") != NULL;
-}
+static void setup(void) { rig_begin(&rig); }
 static void teardown(void) { rig_end(&rig); }
 
 static const uint8_t versions[] = {MQTT_V311, MQTT_V5};

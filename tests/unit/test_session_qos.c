@@ -3,7 +3,9 @@
  * and what happens when they are full, flow control, refusals. MQTT 5.0 sections 3.3 to 3.7, 4.3, 4.4, 4.6
  * and 4.9; 3.1.1 likewise.
  */
-#include "tests/unit/session_rig.h"
+#include "gateway/base/counters.h"
+#include "gateway/base/xmalloc.h"
+#include "tests/unit/session_peer.h"
 
 static struct rig rig;
 
@@ -11,24 +13,6 @@ static void setup(void) { rig_begin(&rig); }
 static void teardown(void) { rig_end(&rig); }
 
 static const uint8_t versions[] = {MQTT_V311, MQTT_V5};
-
-/* Publishes n messages "0", "1", ... */
-static void publish_many(const char *topic, unsigned from, unsigned n, uint8_t qos)
-{
-    char text[16];
-    for (unsigned i = from; i < from + n; i++) {
-        snprintf(text, sizeof text, "%u", i);
-        rig_publish(&rig, topic, text, qos, false);
-    }
-}
-
-/* The next message is number `i` of publish_many(). */
-static uint16_t expect_number(struct peer *p, const char *topic, unsigned i, uint8_t qos)
-{
-    char text[16];
-    snprintf(text, sizeof text, "%u", i);
-    return peer_expect_new(p, topic, text, qos);
-}
 
 static uint32_t behind(const char *id)
 {
@@ -360,9 +344,9 @@ START_TEST(packet_identifiers_in_flight_are_different)
     memset(seen, 0, sizeof seen);
     struct peer p = peer_clean(&rig, "p", MQTT_V311);
     peer_subscribe(&p, "t", 2);
-    publish_many("t", 0, 60, 2);
+    rig_publish_many(&rig, "t", 0, 60, 2);
     for (unsigned i = 0; i < 60; i++) {
-        uint16_t id = expect_number(&p, "t", i, 2);
+        uint16_t id = peer_expect_new_number(&p, "t", i, 2);
         ck_assert_uint_ne(id, 0);
         ck_assert(!seen[id]);
         seen[id] = true;
@@ -427,12 +411,12 @@ START_TEST(pubrec_with_an_error_is_the_end)
     struct peer_connect how = {.version = MQTT_V5, .clean = true, .receive_maximum = 1};
     struct peer p = peer_connect_with(&rig, "p", &how, false);
     peer_subscribe(&p, "t", 2);
-    publish_many("t", 0, 2, 2);
-    uint16_t id = expect_number(&p, "t", 0, 2);
+    rig_publish_many(&rig, "t", 0, 2, 2);
+    uint16_t id = peer_expect_new_number(&p, "t", 0, 2);
     peer_expect_nothing(&p);
     peer_ack_with(&p, MQTT_PUBREC, id, MQTT_RC_UNSPECIFIED);
     rig_turn(&rig);
-    id = expect_number(&p, "t", 1, 2);
+    id = peer_expect_new_number(&p, "t", 1, 2);
     peer_complete(&p, 2, id);
     peer_expect_nothing(&p);
     ck_assert_uint_eq(inflight("p"), 0);
@@ -465,11 +449,11 @@ START_TEST(receive_maximum_of_the_client_is_kept)
     uint16_t id[3];
     unsigned open = 0;
     peer_subscribe(&p, "t", qos);
-    publish_many("t", 0, 40, qos);
+    rig_publish_many(&rig, "t", 0, 40, qos);
     ck_assert(behind("p"));
     for (unsigned next = 0; next < 40 || open;) {
         while (open < 3 && next < 40)
-            id[open++] = expect_number(&p, "t", next++, qos);
+            id[open++] = peer_expect_new_number(&p, "t", next++, qos);
         peer_expect_nothing(&p);
         ck_assert_uint_eq(inflight("p"), open);
         peer_complete(&p, qos, id[0]);
@@ -477,9 +461,9 @@ START_TEST(receive_maximum_of_the_client_is_kept)
     }
     rig_pass(&rig, 1000);
     ck_assert(!behind("p"));
-    publish_many("t", 40, 3, qos);
+    rig_publish_many(&rig, "t", 40, 3, qos);
     for (unsigned i = 40; i < 43; i++)
-        expect_number(&p, "t", i, qos);
+        peer_expect_new_number(&p, "t", i, qos);
     peer_free(&p);
 }
 END_TEST
@@ -491,8 +475,8 @@ START_TEST(a_full_window_does_not_hold_qos_0)
     struct peer p = peer_connect_with(&rig, "p", &how, false);
     peer_subscribe(&p, "t", 1);
     peer_subscribe(&p, "z", 0);
-    publish_many("t", 0, 2, 1);
-    expect_number(&p, "t", 0, 1);
+    rig_publish_many(&rig, "t", 0, 2, 1);
+    peer_expect_new_number(&p, "t", 0, 1);
     rig_publish(&rig, "z", "now", 0, false);
     rig_publish(&rig, "z", "and", 1, false);
     peer_expect_new(&p, "z", "now", 0);
@@ -510,10 +494,10 @@ START_TEST(the_window_opens_in_whatever_order_it_is_acknowledged)
     struct peer p = peer_clean(&rig, "p", MQTT_V311);
     uint16_t id[8];
     peer_subscribe(&p, "t", 1);
-    publish_many("t", 0, 24, 1);
+    rig_publish_many(&rig, "t", 0, 24, 1);
     for (unsigned next = 0; next < 24;) {
         for (unsigned i = 0; i < 8; i++)
-            id[i] = expect_number(&p, "t", next++, 1);
+            id[i] = peer_expect_new_number(&p, "t", next++, 1);
         peer_expect_nothing(&p);
         for (unsigned i = 8; i-- > 1;)
             peer_ack(&p, MQTT_PUBACK, id[i]);
@@ -533,12 +517,12 @@ START_TEST(what_is_remembered_of_acknowledged_messages_is_bounded)
     rig.config.max_inflight = 4;
     struct peer p = peer_stored(&rig, "p", MQTT_V311, false);
     peer_subscribe(&p, "t", 1);
-    publish_many("t", 0, 1, 1);
-    uint16_t first = expect_number(&p, "t", 0, 1);
+    rig_publish_many(&rig, "t", 0, 1, 1);
+    uint16_t first = peer_expect_new_number(&p, "t", 0, 1);
     unsigned got = 1;
     for (unsigned round = 0; round < 500; round++) {
         struct mqtt_packet m;
-        publish_many("t", 1 + round, 1, 1);
+        rig_publish_many(&rig, "t", 1 + round, 1, 1);
         while (peer_next(&p, &m)) {
             ck_assert_int_eq(m.type, MQTT_PUBLISH);
             got++;
@@ -606,11 +590,11 @@ START_TEST(what_was_read_from_the_log_does_not_come_again)
     struct peer_connect how = {.version = MQTT_V5, .clean = true, .receive_maximum = 2};
     struct peer p = peer_connect_with(&rig, "p", &how, false);
     peer_subscribe(&p, "t", 1);
-    publish_many("t", 0, 4, 1);
+    rig_publish_many(&rig, "t", 0, 4, 1);
     rig.hold_feed = true;
-    publish_many("t", 4, 4, 1);
+    rig_publish_many(&rig, "t", 4, 4, 1);
     for (unsigned i = 0; i < 8; i++) {
-        uint16_t id = expect_number(&p, "t", i, 1);
+        uint16_t id = peer_expect_new_number(&p, "t", i, 1);
         peer_complete(&p, 1, id);
     }
     rig_pass(&rig, 1000);
@@ -618,8 +602,8 @@ START_TEST(what_was_read_from_the_log_does_not_come_again)
     rig.hold_feed = false;
     rig_turn(&rig);
     peer_expect_nothing(&p);
-    publish_many("t", 8, 1, 1);
-    expect_number(&p, "t", 8, 1);
+    rig_publish_many(&rig, "t", 8, 1, 1);
+    peer_expect_new_number(&p, "t", 8, 1);
     peer_free(&p);
 }
 END_TEST
@@ -631,23 +615,23 @@ START_TEST(a_client_that_is_behind_subscribes_and_unsubscribes)
     struct peer p = peer_connect_with(&rig, "p", &how, false);
     peer_subscribe(&p, "a", 1);
     peer_subscribe(&p, "c", 1);
-    publish_many("a", 0, 2, 1);
-    publish_many("b", 0, 1, 1); /* before the subscription */
-    publish_many("c", 0, 1, 1); /* in the queue of a subscription that ends */
-    uint16_t id = expect_number(&p, "a", 0, 1);
+    rig_publish_many(&rig, "a", 0, 2, 1);
+    rig_publish_many(&rig, "b", 0, 1, 1); /* before the subscription */
+    rig_publish_many(&rig, "c", 0, 1, 1); /* in the queue of a subscription that ends */
+    uint16_t id = peer_expect_new_number(&p, "a", 0, 1);
     peer_subscribe(&p, "b", 1);
     peer_unsubscribe(&p, "c");
-    publish_many("b", 1, 1, 1);
-    publish_many("c", 1, 1, 1);
+    rig_publish_many(&rig, "b", 1, 1, 1);
+    rig_publish_many(&rig, "c", 1, 1, 1);
     peer_subscribe(&p, "c", 1);
-    publish_many("c", 2, 1, 1);
+    rig_publish_many(&rig, "c", 2, 1, 1);
     for (unsigned i = 0; i < 3; i++) {
         static const struct {
             const char *topic;
             unsigned number;
         } want[] = {{"a", 1}, {"b", 1}, {"c", 2}};
         peer_complete(&p, 1, id);
-        id = expect_number(&p, want[i].topic, want[i].number, 1);
+        id = peer_expect_new_number(&p, want[i].topic, want[i].number, 1);
     }
     peer_complete(&p, 1, id);
     peer_expect_nothing(&p);
@@ -751,8 +735,8 @@ START_TEST(a_message_that_waits_expires)
     struct peer_connect how = {.version = MQTT_V5, .clean = true, .receive_maximum = 1};
     struct peer p = peer_connect_with(&rig, "p", &how, false), q = peer_clean(&rig, "q", MQTT_V5);
     peer_subscribe(&p, "t", 1);
-    publish_many("t", 0, 1, 1);
-    uint16_t id = expect_number(&p, "t", 0, 1);
+    rig_publish_many(&rig, "t", 0, 1, 1);
+    uint16_t id = peer_expect_new_number(&p, "t", 0, 1);
     peer_publish(
         &q, &(struct peer_publish){.topic = "t", .payload = "soon", .qos = 1, .packet_id = 1, .expiry_s = 2});
     peer_publish(&q, &(struct peer_publish){

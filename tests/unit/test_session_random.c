@@ -12,7 +12,7 @@
  *
  * A failure names its seed; SESSION_SEED=<seed> runs that one again, SESSION_ROUNDS=<n> runs more of them.
  */
-#include "tests/unit/session_rig.h"
+#include "tests/unit/session_peer.h"
 
 #define CLIENTS     5
 #define TOPICS      4

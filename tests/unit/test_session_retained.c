@@ -3,15 +3,12 @@
  * in what portions, and that what was begun of them is brought to its end. MQTT 5.0 sections 3.3.1.3, 3.8.3.1
  * and 4.4; 3.1.1 section 3.3.1.3.
  */
-#include "tests/unit/session_rig.h"
+#include "gateway/base/counters.h"
+#include "tests/unit/session_peer.h"
 
 static struct rig rig;
 
-static void setup(void)
-{
-    rig_begin(&rig);
-    rig.trace = getenv("SESSION_TRACE") != NULL;
-}
+static void setup(void) { rig_begin(&rig); }
 static void teardown(void) { rig_end(&rig); }
 
 static const uint8_t versions[] = {MQTT_V311, MQTT_V5};

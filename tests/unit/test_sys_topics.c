@@ -2,7 +2,8 @@
  * The gateway's own topics: clients hear them, also what was said before they subscribed, and cannot publish
  * to them. And subscribing to a group, as far as one worker does it.
  */
-#include "tests/unit/session_rig.h"
+#include "gateway/base/counters.h"
+#include "tests/unit/session_peer.h"
 
 static struct rig rig;
 static struct ipc_message last_share;
