@@ -200,8 +200,8 @@ static const struct option_row table[] = {
              "while it is on its way."},
     {.section = "mqtt", .name = "receive_maximum", .type = OPTION_UINT, .default_text = "64", .min = 1,
      .max = 1000, .unit = "messages", .offset = IN(receive_maximum),
-     .help = "The most publishes with QoS 1 and 2 of one client that are not answered yet. MQTT 5 clients are told, "
-             "and closed when they exceed it; of MQTT 3.1.1 clients no more is read until some are answered."},
+     .help = "The most publishes with QoS 1 and 2 of one client that are not answered yet; no more is read of a client "
+             "until half of them are. MQTT 5 clients are told, and closed when they exceed it with QoS 2."},
     {.section = "mqtt", .name = "implicit_qos", .type = OPTION_UINT, .default_text = "1", .min = 0, .max = 2,
      .unit = "QoS", .offset = IN(implicit_qos),
      .help = "The most with which the topics that clients hear without subscribing are delivered; messages published "

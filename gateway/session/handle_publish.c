@@ -2,10 +2,11 @@
  * PUBLISH from a client: checked, handed up as a message, and answered when it is kept (QoS 1 and 2). It
  * comes back from the hub with its sequence number like any other.
  *
- * A client may have so many publishes unanswered; a 5.0 client that knows that and sends more is ended, one
- * of 3.1.1, which cannot know, is just not read from until some are answered. A publish whose answer is known
- * at once (refused, or one that has come before) is not read either until those before it are answered, so
- * that answers come in order ([MQTT-4.6.0-2], [MQTT-4.6.0-3]); nothing is remembered of it.
+ * A client may have so many publishes unanswered, and is not read from until some are answered: a client of
+ * 3.1.1 cannot know how many, and many of 5.0 do not look. Only one of 5.0 that has more publishes of QoS 2
+ * unreleased than it was told is ended: its PUBRELs may be behind what is not read. A publish whose answer is
+ * known at once (refused, or one that has come before) is not read either until those before it are answered,
+ * so that answers come in order ([MQTT-4.6.0-2], [MQTT-4.6.0-3]); nothing is remembered of it.
  */
 #include <stdlib.h>
 
@@ -64,14 +65,20 @@ static enum close_reason refusal(struct sessions *s, const struct conn *c, struc
     return CLOSE_NONE;
 }
 
+/* The packet is handled again when no more than so many publishes of the client are unanswered. */
+static void put_off_until(struct sessions *s, struct session *ses, struct window *w, uint16_t unanswered)
+{
+    window_hold(s, ses, w, unanswered);
+    s->put_off = true;
+}
+
 bool put_off(struct sessions *s, uint32_t id)
 {
     struct session *ses = session_at(s, id);
     struct window *w = window_of(s, ses);
     if (!w || !w->held)
         return false;
-    window_hold(s, ses, w, 0);
-    s->put_off = true;
+    put_off_until(s, ses, w, 0);
     return true;
 }
 
@@ -134,12 +141,12 @@ static void publish_again(struct sessions *s, uint32_t id, const struct mqtt_pub
         send_ack(s, id, MQTT_PUBREC, p->packet_id, 0);
 }
 
-/* Whether the client may have one more publish under way ([MQTT-3.3.4-8], [MQTT-3.3.4-9]); its packet
+/* Whether the client may have one more publish unreleased ([MQTT-3.3.4-7], [MQTT-3.3.4-8]); its packet
  * identifiers that are not released may not cost too much either. */
 static bool has_quota(const struct sessions *s, const struct window *w, const struct mqtt_publish *p, bool v5)
 {
     uint32_t limit = s->config->receive_maximum;
-    if (v5 && w->held + incoming_count(w->incoming, INCOMING_KEPT) >= limit)
+    if (v5 && incoming_count(w->incoming, INCOMING_KEPT) >= limit)
         return false;
     return p->qos < 2 || incoming_runs(w->incoming) < limit + UNRELEASED_RUNS;
 }
@@ -163,6 +170,11 @@ static void publish_kept(struct sessions *s, uint32_t id, const struct mqtt_publ
     struct session *ses = session_at(s, id);
     struct window *w = window_need(s, id);
     bool v5 = net_conn(s->net, ses->conn)->protocol == MQTT_V5;
+    uint32_t limit = s->config->receive_maximum;
+    if (w && w->held >= limit) {
+        put_off_until(s, ses, w, (uint16_t)(limit / 2));
+        return;
+    }
     if (w && !has_quota(s, w, p, v5)) {
         sessions_close(s, id, CLOSE_RECEIVE_MAXIMUM);
         return;
@@ -174,8 +186,7 @@ static void publish_kept(struct sessions *s, uint32_t id, const struct mqtt_publ
         refuse_publish(s, id, p->qos == 2, p->packet_id, MQTT_RC_QUOTA_EXCEEDED);
         return;
     }
-    if (++w->held >= s->config->receive_maximum && !v5)
-        window_hold(s, ses, w, (uint16_t)(s->config->receive_maximum / 2));
+    w->held++;
 }
 
 /*

@@ -195,6 +195,17 @@ def test_publishes_of_qos_1_do_not_fill_the_receive_maximum_for_good(start):
             sender.publish_acked("t", "x", 1, packet_id)
 
 
+def test_a_burst_of_a_5_0_client_that_does_not_look_at_the_receive_maximum_is_kept(start):
+    """As of mqtt.js: 500 at once. What is not answered yet is not held against it."""
+    gateway = start(mqtt="receive_maximum = 5")
+    with gateway.client("to", V5) as to, gateway.client("from", V5) as sender:
+        to.subscribe(("t", 1))
+        sender.send(b"".join(mqtt.publish(V5, "t", str(i), qos=1, packet_id=i) for i in range(1, 501)))
+        for i in range(1, 501):
+            sender.expect_ack(PUBACK, i)
+        assert [m.payload.decode() for m in to.take_all(500)] == [str(i) for i in range(1, 501)]
+
+
 def test_a_v311_client_that_cannot_know_the_receive_maximum_is_served_all_the_same(start):
     gateway = start(mqtt="receive_maximum = 5")
     with gateway.client("to") as to, gateway.client("from", V311) as sender:

@@ -164,7 +164,7 @@ START_TEST(answers_come_in_the_order_of_the_publishes)
 }
 END_TEST
 
-/* [MQTT-3.3.4-7] to -9, both QoS counted together, and again after a refusal. */
+/* [MQTT-3.3.4-7]: of those that are not released a 5.0 client is told how many it may have. */
 START_TEST(a_5_0_client_above_receive_maximum_is_ended)
 {
     rig.config.receive_maximum = 4;
@@ -209,12 +209,18 @@ START_TEST(a_5_0_client_above_receive_maximum_is_ended)
 }
 END_TEST
 
-/* A 3.1.1 client cannot know of the limit: it is not read from for a while, and loses nothing. */
-START_TEST(a_3_1_1_client_above_the_limit_waits)
+/*
+ * Publishes that nothing has been answered to: a 3.1.1 client cannot know of the limit, and many of 5.0 do
+ * not look. It is not read from for a while, and loses nothing. Row 1 is QoS 2 of 3.1.1: of 5.0 see above.
+ */
+START_TEST(a_client_that_publishes_above_the_limit_waits)
 {
-    uint8_t qos = (uint8_t)(1 + _i);
+    static const struct {
+        uint8_t version, qos;
+    } rows[] = {{MQTT_V311, 1}, {MQTT_V311, 2}, {MQTT_V5, 1}};
+    uint8_t qos = rows[_i].qos;
     rig.config.receive_maximum = 4;
-    struct peer p = peer_clean(&rig, "p", MQTT_V311);
+    struct peer p = peer_clean(&rig, "p", rows[_i].version);
     rig.hold_answers = true;
     for (uint16_t id = 1; id <= 50; id++)
         peer_publish(&p, &(struct peer_publish){.topic = "t", .payload = "x", .qos = qos, .packet_id = id});
@@ -231,6 +237,29 @@ START_TEST(a_3_1_1_client_above_the_limit_waits)
     rig_turn(&rig);
     for (uint16_t id = 1; qos == 2 && id <= 50; id++)
         peer_expect_ack(&p, MQTT_PUBCOMP, id, 0);
+    peer_free(&p);
+}
+END_TEST
+
+/* Half of the quota is unreleased, the other half unanswered: also then nobody who keeps to it is ended. */
+START_TEST(a_5_0_client_may_fill_its_quota_with_both)
+{
+    rig.config.receive_maximum = 4;
+    struct peer p = peer_clean(&rig, "p", MQTT_V5);
+    for (uint16_t id = 1; id <= 2; id++)
+        peer_publish(&p, &(struct peer_publish){.topic = "t", .payload = "x", .qos = 2, .packet_id = id});
+    rig_turn(&rig);
+    for (uint16_t id = 1; id <= 2; id++)
+        peer_expect_ack(&p, MQTT_PUBREC, id, 0);
+    rig.hold_answers = true;
+    for (uint16_t id = 3; id <= 20; id++)
+        peer_publish(&p, &(struct peer_publish){.topic = "t", .payload = "x", .qos = 1, .packet_id = id});
+    rig_turn(&rig);
+    ck_assert_uint_eq(rig.kept_count, 6);
+    rig.hold_answers = false;
+    rig_turn(&rig);
+    for (uint16_t id = 3; id <= 20; id++)
+        peer_expect_ack(&p, MQTT_PUBACK, id, 0);
     peer_free(&p);
 }
 END_TEST
@@ -790,7 +819,8 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, packet_identifiers_of_both_ends_are_apart);
     tcase_add_loop_test(tc, answers_come_in_the_order_of_the_publishes, 0, 2);
     tcase_add_test(tc, a_5_0_client_above_receive_maximum_is_ended);
-    tcase_add_loop_test(tc, a_3_1_1_client_above_the_limit_waits, 0, 2);
+    tcase_add_loop_test(tc, a_client_that_publishes_above_the_limit_waits, 0, 3);
+    tcase_add_test(tc, a_5_0_client_may_fill_its_quota_with_both);
     tcase_add_test(tc, a_3_1_1_client_that_waits_may_go);
     tcase_add_loop_test(tc, a_publish_that_is_not_kept_is_not_acknowledged, 0, 2);
     tcase_add_loop_test(tc, a_publish_that_the_link_does_not_take_is_refused, 0, 2);
