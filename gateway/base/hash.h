@@ -17,4 +17,8 @@ void hash_set_key(uint64_t k0, uint64_t k1);
 
 uint64_t hash_bytes(const void *data, size_t len);
 
+/* The same under a key that everybody knows, for what is stored: also the next start has this value for the
+ * same bytes. Not for tables, since a stranger could find names that collide. */
+uint64_t hash_known(const void *data, size_t len);
+
 #endif

@@ -125,7 +125,7 @@ static struct message *will_of(const struct sessions *s, const struct mqtt_conne
                                   .props = p->level == MQTT_V5 ? &p->will_props : NULL,
                                   .qos = p->will_qos,
                                   .retain = p->will_retain && s->config->retain,
-                                  .origin = hash_bytes(p->client_id.data, p->client_id.len)};
+                                  .origin = hash_known(p->client_id.data, p->client_id.len)};
     struct message *m = publish_message(&from);
     if (m->expires_ms) {
         uint32_t interval_s = p->will_props.value[MQTT_P_MESSAGE_EXPIRY].num;

@@ -235,7 +235,7 @@ static void publish(struct sessions *s, const struct conn *c, const struct mqtt_
                                   .props = c->protocol == MQTT_V5 ? &p->props : NULL,
                                   .qos = p->qos,
                                   .retain = p->retain && s->config->retain,
-                                  .origin = hash_bytes(client_id, len)};
+                                  .origin = hash_known(client_id, len)};
     struct message *m = publish_message(&from);
     if (p->qos)
         publish_kept(s, c->owner, p, m);

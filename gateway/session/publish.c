@@ -80,7 +80,7 @@ bool publish_is_own(const struct sessions *s, uint32_t id, uint64_t origin)
 {
     size_t len;
     const char *client_id = sessions_client_id(s, id, &len);
-    return origin == hash_bytes(client_id, len);
+    return origin == hash_known(client_id, len);
 }
 
 void publish_merge(struct merged *out, const sub_options *options, size_t count, uint8_t qos, bool is_own)

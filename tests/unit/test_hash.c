@@ -33,6 +33,14 @@ START_TEST(known_value_with_a_key)
 }
 END_TEST
 
+START_TEST(a_known_hash_does_not_depend_on_the_key)
+{
+    hash_init();
+    ck_assert_uint_eq(hash_known("news", 4), 0xdf4cb166265252c7);
+    ck_assert_uint_ne(hash_known("news", 4), hash_bytes("news", 4));
+}
+END_TEST
+
 START_TEST(every_bit_and_the_length_count)
 {
     unsigned char a[20] = {0};
@@ -63,6 +71,7 @@ static void add_tests(TCase *tc)
 {
     tcase_add_test(tc, known_values);
     tcase_add_test(tc, known_value_with_a_key);
+    tcase_add_test(tc, a_known_hash_does_not_depend_on_the_key);
     tcase_add_test(tc, every_bit_and_the_length_count);
     tcase_add_test(tc, keys_differ);
 }
