@@ -96,13 +96,14 @@ static void take_back(struct hub_shares *s, uint32_t member)
 {
     const struct share_member *m = share_member(s, member);
     struct share_group *g = share_group(s, m->group);
+    uint16_t mark = share_client_mark(s, m->client);
     for (uint32_t *at = &share_client(s, m->client)->given; *at && m->given;) {
         const struct share_given *given = share_given(s, *at);
         if (given->member != member) {
             at = &share_given(s, *at)->next;
             continue;
         }
-        share_group_again(g, given->seq);
+        share_group_again(g, given->seq, mark);
         share_given_drop(s, at);
     }
 }
@@ -294,7 +295,7 @@ void hub_shares_done(struct hub_shares *s, uint16_t worker, const struct ipc_mes
     if (acknowledged) {
         accepted(s, member);
     } else {
-        share_group_again(g, seq);
+        share_group_again(g, seq, 0); /* it was not sent */
         refused(member);
     }
     counter_set(COUNTER_SHARE_GIVEN, pool_count(s->given));

@@ -50,6 +50,12 @@ struct share_client {
     uint16_t worker;
 };
 
+/* A message that a member had and did not acknowledge. */
+struct share_again {
+    uint64_t seq;
+    uint16_t client; /* share_client_mark() of who had it; 0: nobody has been sent it, or it is not known */
+};
+
 /* A member whose session sleeps. */
 struct share_away {
     uint64_t client; /* hash of its id */
@@ -80,7 +86,7 @@ struct share_group {
     uint32_t expiry_s;
     uint64_t position;
     struct engine_scan *scan;
-    uint64_t *again; /* to be given again, before anything else */
+    struct share_again *again; /* to be given again, before anything else */
     size_t agains, again_room;
     struct share_away *away;
     size_t aways, away_room;
@@ -143,8 +149,10 @@ void share_group_joined(struct hub_shares *s, struct share_group *g, const char 
 /* A member has left, and sleeps for so long (0: it is none any more). It is out of the array already. */
 void share_group_left(struct hub_shares *s, struct share_group *g, const char *client_id, size_t len,
                       bool was_stored, uint32_t expiry_s);
-/* A message is to be given again. */
-void share_group_again(struct share_group *g, uint64_t seq);
+/* What tells clients apart in what is stored with a group, by and large: two may have the same. Never 0. */
+uint16_t share_client_mark(const struct hub_shares *s, uint32_t client);
+/* A message is to be given again, which the client with this mark may have been sent (0: nobody). */
+void share_group_again(struct share_group *g, uint64_t seq, uint16_t client);
 /* Takes it out again: somebody has acknowledged it after all. */
 bool share_group_forget(struct share_group *g, uint64_t seq);
 /* Stores how far it has come. */

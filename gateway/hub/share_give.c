@@ -119,9 +119,10 @@ static void note_given(struct hub_shares *s, struct share_group *g, uint32_t mem
     g->dirty = true;
 }
 
-/* Sends SHARE_DELIVER; false: the worker's channel is full. */
+/* Sends SHARE_DELIVER of a message that the client with this mark may have been sent before (0: nobody).
+ * False: the worker's channel is full. */
 static bool send_to(struct hub_shares *s, const struct share_group *g, uint32_t member,
-                    const struct message_parts *parts, uint8_t qos)
+                    const struct message_parts *parts, uint8_t qos, uint16_t before)
 {
     const struct share_member *m = share_member(s, member);
     const struct share_client *c = share_client(s, m->client);
@@ -131,22 +132,23 @@ static bool send_to(struct hub_shares *s, const struct share_group *g, uint32_t 
         SHARE_DELIVER, IPC_NUM(c->claim), IPC_NUM(m->qos), IPC_BYTES(id, len), IPC_BYTES(g->filter, g->len),
         IPC_NUM(parts->seq), IPC_NUM(qos), IPC_NUM(parts->retain), IPC_NUM(parts->expires_ms),
         IPC_NUM(parts->origin), IPC_BYTES(parts->topic, parts->topic_len),
-        IPC_BYTES(parts->props, parts->props_len), IPC_BYTES(parts->payload, parts->payload_len));
+        IPC_BYTES(parts->props, parts->props_len), IPC_BYTES(parts->payload, parts->payload_len),
+        IPC_NUM(before && before == share_client_mark(s, m->client)));
     if (s->handler->send(s->ctx, c->worker, &out))
         return true;
     s->blocked[c->worker] = true;
     return false;
 }
 
-/* Gives a kept message to a member. False: nobody has room. */
-static bool give(struct hub_shares *s, struct share_group *g, const struct message_parts *m)
+/* Gives a kept message to a member; `before` as in send_to(). False: nobody has room. */
+static bool give(struct hub_shares *s, struct share_group *g, const struct message_parts *m, uint16_t before)
 {
     uint32_t member, id;
     if (m->expires_ms && m->expires_ms <= clock_wall_ms())
         return true;
     while ((member = choose(s, g, m->seq))) {
         uint8_t qos = share_member(s, member)->qos;
-        if (!qos && send_to(s, g, member, m, 0)) {
+        if (!qos && send_to(s, g, member, m, 0, 0)) {
             g->dirty = true;
             return true;
         }
@@ -154,7 +156,7 @@ static bool give(struct hub_shares *s, struct share_group *g, const struct messa
             continue;
         if (!(id = pool_alloc(s->given)))
             return false;
-        if (send_to(s, g, member, m, qos)) {
+        if (send_to(s, g, member, m, qos, before)) {
             note_given(s, g, member, id, m->seq);
             return true;
         }
@@ -198,7 +200,7 @@ static void give_once(struct hub_shares *s, struct share_group *g, const struct 
 {
     uint32_t member;
     while ((member = choose(s, g, 0)))
-        if (send_to(s, g, member, m, 0))
+        if (send_to(s, g, member, m, 0, 0))
             return;
     counter_add(COUNTER_SHARE_LOST, 1);
 }
@@ -213,7 +215,7 @@ static void give_live(struct hub_shares *s, struct share_group *g, const struct 
 {
     if (g->behind)
         return; /* it comes to that */
-    if (!g->agains && g->given < SHARE_GROUP_WINDOW && give(s, g, m))
+    if (!g->agains && g->given < SHARE_GROUP_WINDOW && give(s, g, m, 0))
         return;
     g->position = m->seq - 1;
     g->behind = true;
@@ -277,6 +279,7 @@ void share_read_stop(struct hub_shares *s, struct share_group *g)
 struct reading {
     struct hub_shares *s;
     struct share_group *g;
+    uint16_t before; /* as in send_to() */
     bool declined;
 };
 
@@ -284,7 +287,7 @@ static bool give_cb(void *ctx, const struct message_parts *m, uint64_t time_ms)
 {
     struct reading *r = ctx;
     (void)time_ms;
-    r->declined = r->g->given >= SHARE_GROUP_WINDOW || !give(r->s, r->g, m);
+    r->declined = r->g->given >= SHARE_GROUP_WINDOW || !give(r->s, r->g, m, 0);
     return !r->declined;
 }
 
@@ -292,7 +295,7 @@ static bool give_again_cb(void *ctx, const struct message_parts *m, uint64_t tim
 {
     struct reading *r = ctx;
     (void)time_ms;
-    r->declined = !give(r->s, r->g, m);
+    r->declined = !give(r->s, r->g, m, r->before);
     if (!r->declined)
         counter_add(COUNTER_SHARE_REDELIVERED, 1);
     return !r->declined;
@@ -300,10 +303,8 @@ static bool give_again_cb(void *ctx, const struct message_parts *m, uint64_t tim
 
 static int compare(const void *a, const void *b)
 {
-    uint64_t x, y;
-    memcpy(&x, a, sizeof x);
-    memcpy(&y, b, sizeof y);
-    return x < y ? -1 : x > y;
+    const struct share_again *x = a, *y = b;
+    return x->seq < y->seq ? -1 : x->seq > y->seq;
 }
 
 /* What became of a slice. */
@@ -328,7 +329,9 @@ static enum outcome give_again(struct hub_shares *s, struct share_group *g)
     g->unsorted = false;
     for (; n < g->agains && n < SLICE && outcome == OUTCOME_DONE; n += outcome == OUTCOME_DONE) {
         bool complete = all_is_written(s);
-        if (!s->settings.ops->message_get(s->settings.reader, g->again[n], give_again_cb, &r) && !complete)
+        r.before = g->again[n].client;
+        if (!s->settings.ops->message_get(s->settings.reader, g->again[n].seq, give_again_cb, &r) &&
+            !complete)
             outcome = OUTCOME_LATER;
         else if (r.declined)
             outcome = OUTCOME_FULL;

@@ -77,7 +77,15 @@ static void put(struct hub_shares *s, struct share_group *g, uint64_t disconnect
     s->handler->changed(s->ctx);
 }
 
-/* Takes the messages that its members have not acknowledged into out. */
+uint16_t share_client_mark(const struct hub_shares *s, uint32_t client)
+{
+    size_t len;
+    const char *id = strpool_get(s->names, share_client(s, client)->name, &len);
+    return (uint16_t)(1 + hash_known(id, len) % UINT16_MAX);
+}
+
+/* Takes the messages that its members have not acknowledged into out; the mark of who has one stands in the
+ * place of a packet identifier. */
 static void gather_given(const struct hub_shares *s, const struct share_group *g, struct engine_progress *p,
                          struct engine_inflight *out)
 {
@@ -85,8 +93,10 @@ static void gather_given(const struct hub_shares *s, const struct share_group *g
         for (uint32_t at = share_client(s, share_member(s, g->members[i])->client)->given; at;
              at = share_given(s, at)->next)
             if (share_given(s, at)->member == g->members[i])
-                out[p->outs++] =
-                    (struct engine_inflight){.seq = share_given(s, at)->seq, .state = ENGINE_SENT};
+                out[p->outs++] = (struct engine_inflight){
+                    .seq = share_given(s, at)->seq,
+                    .packet_id = share_client_mark(s, share_member(s, g->members[i])->client),
+                    .state = ENGINE_SENT};
 }
 
 void share_group_store(struct hub_shares *s, struct share_group *g)
@@ -96,7 +106,8 @@ void share_group_store(struct hub_shares *s, struct share_group *g)
     struct engine_progress p = {.cursor = position_of(s, g), .out = out};
     gather_given(s, g, &p, out);
     for (size_t i = 0; i < g->agains && p.outs < UINT16_MAX; i++)
-        out[p.outs++] = (struct engine_inflight){.seq = g->again[i], .state = ENGINE_SENT};
+        out[p.outs++] = (struct engine_inflight){
+            .seq = g->again[i].seq, .packet_id = g->again[i].client, .state = ENGINE_SENT};
     s->settings.ops->progress(s->settings.engine, stored_name(g), stored_name_len(g), &p);
     g->dirty = false;
     s->handler->changed(s->ctx);
@@ -191,7 +202,7 @@ static void load_cb(void *ctx, const struct engine_session_view *v)
     g->position = v->session.cursor;
     g->expiry_s = v->session.expiry_s;
     for (size_t i = 0; i < v->progress.outs; i++)
-        share_group_again(g, v->progress.out[i].seq);
+        share_group_again(g, v->progress.out[i].seq, v->progress.out[i].packet_id);
     for (size_t i = 0; i < v->subscription_count; i++)
         add_away(g, hash_bytes(v->subscriptions[i].filter, v->subscriptions[i].len),
                  v->subscriptions[i].identifier);
@@ -367,21 +378,21 @@ void hub_shares_settled(struct hub_shares *s, uint32_t group)
 
 /* ---- what is to be given again ---- */
 
-void share_group_again(struct share_group *g, uint64_t seq)
+void share_group_again(struct share_group *g, uint64_t seq, uint16_t client)
 {
     if (g->agains == g->again_room) {
         g->again_room = g->again_room ? g->again_room * 2 : 16;
         g->again = xrealloc(g->again, g->again_room * sizeof *g->again);
     }
-    g->unsorted |= g->agains && g->again[g->agains - 1] > seq;
-    g->again[g->agains++] = seq;
+    g->unsorted |= g->agains && g->again[g->agains - 1].seq > seq;
+    g->again[g->agains++] = (struct share_again){.seq = seq, .client = client};
     g->dirty = true;
 }
 
 bool share_group_forget(struct share_group *g, uint64_t seq)
 {
     for (size_t i = 0; i < g->agains; i++)
-        if (g->again[i] == seq) {
+        if (g->again[i].seq == seq) {
             memmove(&g->again[i], &g->again[i + 1], (g->agains - i - 1) * sizeof *g->again);
             g->agains--;
             g->dirty = true;

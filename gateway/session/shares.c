@@ -111,13 +111,13 @@ void sessions_share_deliver(struct sessions *s, const struct ipc_message *m)
     if (!id || session_at(s, id)->claim != m->field[0].num)
         return; /* it has left, which the hub learns or has learnt */
     topic_tree_each(s->tree, session_at(s, id)->subs, find_filter, &f);
+    uint8_t flags = INFLIGHT_ASIDE | INFLIGHT_SHARED | (m->field[12].num ? INFLIGHT_DUP : 0);
     bool is_open = net_conn(s->net, session_at(s, id)->conn)->protocol != 0;
     enum publish_result sent = PUBLISH_NO_ROOM;
     struct merged how;
     publish_merge(&how, &f.options, 1, parts.qos, false);
     if (f.found && is_open)
-        sent = publish_to(s, id, &parts, &how, parts.retain && how.retain_as_published, NULL,
-                          INFLIGHT_ASIDE | INFLIGHT_SHARED);
+        sent = publish_to(s, id, &parts, &how, parts.retain && how.retain_as_published, NULL, flags);
     if (parts.qos && (sent != PUBLISH_SENT || !how.qos))
         tell(s, id, parts.seq, sent != PUBLISH_NO_ROOM);
 }

@@ -299,6 +299,19 @@ def test_no_local_holds_for_what_was_published_before_the_connection_broke(gatew
         client.expect_silence(0.1)
 
 
+def test_no_local_holds_over_a_restart(start):
+    gateway = start()
+    client = gateway.client("c", **session())
+    client.subscribe(("t", 1 | mqtt.NO_LOCAL))
+    client.publish_acked("t", "mine", 1)
+    gateway.kill_all()
+    again = start(data_dir=gateway.data_dir)
+    publish_all(again, "t", ["another's"])
+    with again.client("c", **session()) as client:
+        client.take("another's")
+        client.expect_silence(0.1)
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_thousands_of_missed_messages_come_in_order(gateway, version):
     with gateway.client("c", version, **kept(version)) as client:

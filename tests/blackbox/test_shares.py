@@ -91,6 +91,25 @@ def test_a_new_hub_gives_again_what_was_not_acknowledged(gateway):
         drain(client, first, set(range(120)))
 
 
+def test_who_had_a_message_gets_it_again_with_dup(gateway):
+    """MQTT-3.3.1-1, MQTT-4.3.2-2: a repetition for who had it, a new message for another member."""
+    client = gateway.client("c", **session())
+    client.subscribe((GROUP, 1))
+    publish_all(gateway, ["again", "given away"])
+    had = [client.expect_publish() for _ in range(2)]
+    assert [m.dup for m in had] == [0, 0]
+    client.close()
+    with gateway.client("c", **session()) as client:
+        repeated = client.expect_publish()
+        assert (repeated.payload, repeated.dup, repeated.packet_id) == (b"again", 1, had[0].packet_id)
+        client.ack(mqtt.PUBACK, repeated.packet_id)
+        assert client.expect_publish().dup == 1
+    with gateway.client("other") as other:
+        other.send(mqtt.subscribe(V5, [(GROUP, 1)]))
+        given = next(m for m in (other.recv(5) for _ in range(2)) if m.type == mqtt.PUBLISH)  # before or after SUBACK
+        assert (given.payload, given.dup) == (b"given away", 0)
+
+
 def test_a_lost_worker_leaves_its_messages_to_the_others(start):
     gateway = start(workers=2)
     with gateway.client_on(0, "lost") as lost, gateway.client_on(1, "stays") as stays:

@@ -20,7 +20,7 @@ struct sent {
     uint64_t claim, seq;
     uint8_t qos;
     char client[24], filter[40], payload[24];
-    bool answered;
+    bool answered, before; /* before: its client may have been sent it */
 };
 
 static struct rig rig;
@@ -45,8 +45,11 @@ static bool send_cb(void *ctx, uint16_t worker, const struct ipc_message *m)
         return false;
     ck_assert_uint_lt(sent_count, MAX_SENT);
     struct sent *s = &sent[sent_count++];
-    *s = (struct sent){
-        .worker = worker, .claim = m->field[0].num, .seq = m->field[4].num, .qos = (uint8_t)m->field[5].num};
+    *s = (struct sent){.worker = worker,
+                       .claim = m->field[0].num,
+                       .seq = m->field[4].num,
+                       .qos = (uint8_t)m->field[5].num,
+                       .before = m->field[12].num != 0};
     copy(s->client, sizeof s->client, &m->field[2].bytes);
     copy(s->filter, sizeof s->filter, &m->field[3].bytes);
     copy(s->payload, sizeof s->payload, &m->field[11].bytes);
@@ -655,6 +658,48 @@ START_TEST(a_new_hub_gives_again_what_was_not_acknowledged)
 }
 END_TEST
 
+/* [MQTT-3.3.1-1]: it is a repetition for who had it, and a new message for everybody else. Row 1: the group
+ * has slept meanwhile; row 2: the hub has died. */
+START_TEST(who_had_a_message_is_told_that_it_comes_again)
+{
+    join_as("a", 0, 1, "$share/g/t", 1, 60);
+    keep("t", "1");
+    ck_assert_uint_eq(sent_count, 1);
+    ck_assert(!sent[0].before);
+    if (_i == 2)
+        kill_hub();
+    else
+        gone("a", 0, 1, 60);
+    if (_i == 0)
+        join_as("b", 0, 1, "$share/g/t", 1, 60);
+    else
+        join_as("a", 0, 2, "$share/g/t", 1, 60);
+    turns();
+    ck_assert_uint_eq(sent_count, 2);
+    ck_assert_str_eq(sent[1].payload, "1");
+    ck_assert(sent[1].before == (_i > 0));
+    answer(&sent[1], true);
+    keep("t", "2");
+    ck_assert(!sent[2].before);
+}
+END_TEST
+
+/* A member that could not be sent it has not had it. */
+START_TEST(what_was_refused_is_new)
+{
+    join("a", 0, "$share/g/t");
+    keep("t", "1");
+    answer(&sent[0], false);
+    clock_fake(clock_ms() + 60000);
+    hub_shares_tick(shares);
+    keep("t", "2");
+    turns();
+    ck_assert_uint_ge(sent_count, 2);
+    for (unsigned i = 1; i < sent_count; i++)
+        ck_assert(!sent[i].before);
+}
+END_TEST
+
 START_TEST(progress_is_stored_every_so_often)
 {
     join("a", 0, "$share/g/t");
@@ -751,6 +796,8 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, who_unsubscribes_is_not_waited_for);
     tcase_add_test(tc, a_group_whose_time_was_over_begins_anew);
     tcase_add_test(tc, a_new_hub_gives_again_what_was_not_acknowledged);
+    tcase_add_loop_test(tc, who_had_a_message_is_told_that_it_comes_again, 0, 3);
+    tcase_add_test(tc, what_was_refused_is_new);
     tcase_add_test(tc, progress_is_stored_every_so_often);
     tcase_add_test(tc, groups_that_nobody_came_back_to_are_put_away);
     tcase_add_test(tc, many_groups_and_members_come_and_go);
