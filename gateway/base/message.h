@@ -17,7 +17,7 @@ struct message {
     uint32_t payload_len;
     uint64_t seq;        /* given by the hub; 0 before */
     uint64_t expires_ms; /* wall clock, ms since the epoch; 0: never */
-    uint64_t origin; /* hash_known() of the client id it is from, for No Local; 0: not from a client */
+    uint64_t origin;     /* hash_known() of the client id it is from, for No Local; 0: not from a client */
     /*
      * topic_len bytes of topic, props_len bytes of MQTT 5 properties to be forwarded unchanged (encoded,
      * without their length prefix; MQTT-3.3.2-4,-15,-16,-17,-18,-20: payload format, content type, response
