@@ -16,11 +16,19 @@
 
 void send_ack(struct sessions *s, uint32_t id, enum mqtt_type type, uint16_t packet_id, uint8_t code)
 {
+    send_refusal(s, id, type, packet_id, code, NULL);
+}
+
+void send_refusal(struct sessions *s, uint32_t id, enum mqtt_type type, uint16_t packet_id, uint8_t code,
+                  const char *why)
+{
     const struct session *ses = session_at(s, id);
     const struct conn *c = net_conn(s->net, ses->conn);
     struct mqtt_packet p = {.type = type};
     p.u.ack.packet_id = packet_id;
     p.u.ack.code = code;
+    if (why && c->protocol == MQTT_V5)
+        reason_tell(s, id, &p, &p.u.ack.props, why);
     if (c->state != CONN_DOOMED && c->protocol)
         mqtt_send(s, ses->conn, c->protocol, &p);
 }

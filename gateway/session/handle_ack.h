@@ -9,6 +9,9 @@
 
 /* Sends PUBACK, PUBREC, PUBREL or PUBCOMP with a reason code. */
 void send_ack(struct sessions *s, uint32_t id, enum mqtt_type type, uint16_t packet_id, uint8_t code);
+/* The same with a reason in words for a client of 5.0. */
+void send_refusal(struct sessions *s, uint32_t id, enum mqtt_type type, uint16_t packet_id, uint8_t code,
+                  const char *why);
 /*
  * handle_publish.c: the packet being handled stays unread until all publishes of the client that came before
  * it are answered. False: there are none.

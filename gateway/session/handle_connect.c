@@ -64,16 +64,35 @@ static void refuse_to_another(struct sessions *s, uint32_t conn, const struct mq
         mqtt_send(s, conn, MQTT_V5, &answer);
         net_close(s->net, conn, why);
     } else {
-        connect_refuse(s, conn, p->level, max_packet, answer.u.connack.code, why);
+        connect_refuse(s, conn, p->level, max_packet, answer.u.connack.code, NULL, why);
     }
 }
 
+/* What refusal() finds wrong with a CONNECT, in words. */
+static const char *refusal_text(uint8_t code)
+{
+    static const struct {
+        uint8_t code;
+        const char *text;
+    } rows[] = {{MQTT_RC_CLIENT_ID, "the client id is longer than the gateway takes"},
+                {MQTT_RC_BAD_AUTH_METHOD, "enhanced authentication is not supported"},
+                {MQTT_RC_RETAIN_NOT_SUPPORTED, "the will is to be retained, and nothing is retained here"},
+                {MQTT_RC_TOPIC_NAME_INVALID, "the will's topic has too many levels"},
+                {MQTT_RC_NOT_AUTHORIZED, "the will's topic is the gateway's own"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (rows[i].code == code)
+            return rows[i].text;
+    return NULL;
+}
+
 void connect_refuse(struct sessions *s, uint32_t conn, uint8_t level, uint32_t max_packet, uint8_t code,
-                    enum close_reason reason)
+                    const char *why, enum close_reason reason)
 {
     struct mqtt_packet answer = {.type = MQTT_CONNACK};
     bool v5 = level >= MQTT_V5;
     answer.u.connack.code = v5 ? code : v311_return(code);
+    if (v5)
+        reason_add(&answer, &answer.u.connack.props, why ? why : mqtt_reason_name(code), max_packet);
     if (max_packet && mqtt_encode(&answer, MQTT_V5, NULL, 0) > max_packet)
         reason = CLOSE_CLIENT_LIMIT; /* [MQTT-3.1.2-24] */
     else if (level && answer.u.connack.code != 0xFF)
@@ -310,7 +329,7 @@ void handle_connect(struct sessions *s, uint32_t conn)
         return;
     }
     if (code) {
-        connect_refuse(s, conn, p->level, connect_max_packet(p), code, CLOSE_BAD_CONNECT);
+        connect_refuse(s, conn, p->level, connect_max_packet(p), code, refusal_text(code), CLOSE_BAD_CONNECT);
         return;
     }
     a.is_assigned = !p->client_id.len;
@@ -319,7 +338,8 @@ void handle_connect(struct sessions *s, uint32_t conn)
     take_over(s, &p->client_id);
     uint32_t id = session_begin(s, conn, p->client_id.data, p->client_id.len);
     if (!id || !take_extras(s, session_at(s, id), p)) {
-        connect_refuse(s, conn, p->level, connect_max_packet(p), MQTT_RC_QUOTA_EXCEEDED, CLOSE_NO_MEMORY);
+        connect_refuse(s, conn, p->level, connect_max_packet(p), MQTT_RC_QUOTA_EXCEEDED, NULL,
+                       CLOSE_NO_MEMORY);
         return;
     }
     c->keepalive = agreed_keepalive(s, p->keepalive_s);
@@ -368,8 +388,10 @@ static bool restore(struct sessions *s, uint32_t id)
 static void refuse_opening(struct sessions *s, uint32_t id, uint8_t code)
 {
     const struct session *ses = session_at(s, id);
+    const struct session_rare *rare = session_rare(s, ses);
     bool v5 = session_extra(s, ses)->flags & EXTRA_V5;
-    connect_refuse(s, ses->conn, v5 ? MQTT_V5 : MQTT_V311, 0, code, CLOSE_NO_SESSION);
+    connect_refuse(s, ses->conn, v5 ? MQTT_V5 : MQTT_V311, rare ? rare->max_packet : 0, code, NULL,
+                   CLOSE_NO_SESSION);
 }
 
 void sessions_opened(struct sessions *s, const char *client_id, size_t len, uint64_t claim_number,

@@ -83,12 +83,12 @@ bool put_off(struct sessions *s, uint32_t id)
 }
 
 /* Says that a publish is not kept: 3.1.1 has no words for it, so its client has to try again. */
-static void refuse_publish(struct sessions *s, uint32_t id, bool is_qos2, uint16_t packet_id, uint8_t code)
+static void refuse_publish(struct sessions *s, uint32_t id, bool is_qos2, uint16_t packet_id, const char *why)
 {
     uint32_t conn = session_at(s, id)->conn;
     counter_add(COUNTER_PUBLISHES_REFUSED, 1);
     if (net_conn(s->net, conn)->protocol == MQTT_V5)
-        send_ack(s, id, is_qos2 ? MQTT_PUBREC : MQTT_PUBACK, packet_id, code);
+        send_refusal(s, id, is_qos2 ? MQTT_PUBREC : MQTT_PUBACK, packet_id, MQTT_RC_QUOTA_EXCEEDED, why);
     else
         sessions_close_conn(s, conn, CLOSE_NOT_KEPT);
 }
@@ -128,7 +128,7 @@ void publish_answered(struct sessions *s, uint32_t id, uint16_t packet_id, bool 
         if (is_qos2)
             incoming_remove(&w->incoming, packet_id);
         w->flags |= WINDOW_DIRTY;
-        refuse_publish(s, id, is_qos2, packet_id, MQTT_RC_QUOTA_EXCEEDED);
+        refuse_publish(s, id, is_qos2, packet_id, engine_result_text(result));
     }
     settle_one(s, id);
 }
@@ -183,7 +183,7 @@ static void publish_kept(struct sessions *s, uint32_t id, const struct mqtt_publ
         if (put_off(s, id))
             return;
         window_tidy(s, ses);
-        refuse_publish(s, id, p->qos == 2, p->packet_id, MQTT_RC_QUOTA_EXCEEDED);
+        refuse_publish(s, id, p->qos == 2, p->packet_id, "too many requests wait");
         return;
     }
     w->held++;
@@ -221,8 +221,8 @@ static void publish_forbidden(struct sessions *s, uint32_t id, const struct mqtt
         return;
     counter_add(COUNTER_PUBLISHES_FORBIDDEN, 1);
     if (p->qos)
-        send_ack(s, id, p->qos == 2 ? MQTT_PUBREC : MQTT_PUBACK, p->packet_id,
-                 v5 ? MQTT_RC_NOT_AUTHORIZED : 0);
+        send_refusal(s, id, p->qos == 2 ? MQTT_PUBREC : MQTT_PUBACK, p->packet_id,
+                     v5 ? MQTT_RC_NOT_AUTHORIZED : 0, "the topic is the gateway's own");
 }
 
 /* A message that is the client's to publish. */

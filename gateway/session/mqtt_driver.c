@@ -85,7 +85,7 @@ static void reject(struct sessions *s, uint32_t conn, enum mqtt_type type, const
             LOG_STR("address", sockets_peer_text(c->fd, peer)));
     if (!c->protocol)
         connect_refuse(s, conn, s->packet.u.connect.level, connect_max_packet(&s->packet.u.connect), e->code,
-                       bad_packet_reason(e->code));
+                       e->text, bad_packet_reason(e->code));
     else
         sessions_close_conn(s, conn, bad_packet_reason(e->code));
 }

@@ -280,17 +280,6 @@ void session_end(struct sessions *s, uint32_t id, bool with_will)
     counter_sub(COUNTER_SESSIONS, 1);
 }
 
-/* A reason in words, for a client that has not declined them ([MQTT-3.1.2-29]) and takes it
- * ([MQTT-3.14.2-3]). */
-static void session_add_reason(const struct sessions *s, uint32_t id, struct mqtt_props *props,
-                               const char *text)
-{
-    const struct session_extra *extra = session_extra(s, session_at(s, id));
-    const struct session_rare *rare = session_rare(s, session_at(s, id));
-    if (!(extra && extra->flags & EXTRA_NO_REASONS) && !(rare && rare->max_packet))
-        mqtt_props_set_bytes(props, MQTT_P_REASON_STRING, text, strlen(text));
-}
-
 /* Where else the client is to go, with a reason that says so. */
 static void add_reference(const struct sessions *s, uint32_t id, struct mqtt_props *props, uint8_t code)
 {
@@ -318,8 +307,8 @@ void sessions_close_conn(struct sessions *s, uint32_t conn, enum close_reason re
     if (c->protocol == MQTT_V5 && c->owner && code) {
         struct mqtt_packet bye = {.type = MQTT_DISCONNECT};
         bye.u.disconnect.code = code;
-        session_add_reason(s, c->owner, &bye.u.disconnect.props, close_reason_text(reason));
         add_reference(s, c->owner, &bye.u.disconnect.props, code);
+        reason_tell(s, c->owner, &bye, &bye.u.disconnect.props, close_reason_text(reason));
         mqtt_send(s, conn, MQTT_V5, &bye);
     }
     net_close(s->net, conn, reason);

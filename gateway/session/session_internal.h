@@ -126,6 +126,13 @@ size_t mqtt_input(struct sessions *s, uint32_t conn, const unsigned char *data, 
  */
 void mqtt_send(struct sessions *s, uint32_t conn, uint8_t version, const struct mqtt_packet *p);
 
+/* reason.c: sets a Reason String in props, which are the packet's, if it is not above max_packet (0: no
+ * limit) with it then. The text must live until the packet is sent. */
+void reason_add(struct mqtt_packet *p, struct mqtt_props *props, const char *text, uint32_t max_packet);
+/* The same for the client of a session, unless it has declined reasons ([MQTT-3.1.2-29]). */
+void reason_tell(const struct sessions *s, uint32_t id, struct mqtt_packet *p, struct mqtt_props *props,
+                 const char *text);
+
 /* The handlers, one per client packet, called with s->packet decoded. */
 typedef void (*mqtt_handler_fn)(struct sessions *s, uint32_t conn);
 void handle_connect(struct sessions *s, uint32_t conn);
@@ -137,9 +144,10 @@ void handle_pingreq(struct sessions *s, uint32_t conn);
 void answer_pings(struct sessions *s, uint32_t conn);
 void handle_disconnect(struct sessions *s, uint32_t conn);
 /* handle_connect.c: the answer to a CONNECT that was refused in or before it could be handled, if it is not
- * above max_packet (0: no limit, or the session's). */
+ * above max_packet (0: no limit, or the session's). why: in words, for clients of 5.0; NULL: what the code is
+ * called. */
 void connect_refuse(struct sessions *s, uint32_t conn, uint8_t level, uint32_t max_packet, uint8_t code,
-                    enum close_reason reason);
+                    const char *why, enum close_reason reason);
 /* The Maximum Packet Size that a CONNECT announces, 0: none; of one that cannot be decoded, as far as it was.
  */
 uint32_t connect_max_packet(const struct mqtt_connect *p);

@@ -78,19 +78,26 @@ def test_who_has_no_will_leaves_without_a_word(gateway, version):
 
 def test_a_reason_string_never_makes_a_packet_too_large(gateway):
     """Whatever the client takes at most: with some sizes a reason fits, with others it does not."""
+    with_reason = set()
     for limit in range(5, 60, 5):
         wrong = {"receive_max": 10, "maximum_packet_size": limit, "auth_method": "x" * 20}
         with Client(gateway.mqtt, "c", connect=False) as client:
             client.send(mqtt.connect(V5, "c", props=wrong))
-            assert all(len(p.body) + 2 <= limit for p in client.expect_closed())
-    for limit in range(20, 80, 5):
+            said = client.expect_closed()
+            assert all(len(p.body) + 2 <= limit for p in said)
+            with_reason |= {(p.type, "reason_string" in p.props) for p in said}
+    for limit in range(20, 100, 5):
         with gateway.client("c", props={"maximum_packet_size": limit, "request_problem": 1}) as client:
             client.send(mqtt.subscribe(V5, [("/".join("x" * 200), 1)], 1) + mqtt.unsubscribe(V5, ["never"], 2) +
                         mqtt.ack(PUBREL, V5, 3) + mqtt.ack(PUBREC, V5, 4) +
                         mqtt.publish(V5, "t", "x", qos=1, packet_id=5) + mqtt.publish(V5, "t", "x", qos=2, packet_id=6) +
-                        mqtt.subscribe(V5, [], 7))
+                        mqtt.publish(V5, "$SYS/x", "x", qos=1, packet_id=7) +
+                        mqtt.publish(V5, "$SYS/x", "x", qos=2, packet_id=8) + mqtt.subscribe(V5, [], 9))
             said = client.expect_closed()
             assert said and all(len(p.body) + 2 <= limit for p in said), said
+            with_reason |= {(p.type, "reason_string" in p.props) for p in said if getattr(p, "code", 0) >= 0x80}
+    for kind in (mqtt.CONNACK, PUBACK, PUBREC, mqtt.DISCONNECT):
+        assert {(kind, True), (kind, False)} <= with_reason, with_reason
 
 
 def test_a_message_of_qos_0_never_has_dup(gateway):

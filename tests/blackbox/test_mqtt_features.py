@@ -320,12 +320,22 @@ class TestReasons:
             answers.append(client.expect(mqtt.UNSUBACK))
             client.publish("t", "x", qos=1)
             answers.append(client.expect(PUBACK))
+            client.publish("$SYS/not/allowed", "x", qos=1)
+            answers.append(client.expect(PUBACK))
             client.ack(PUBREL, 99)
             answers.append(client.expect(mqtt.PUBCOMP))
             client.ack(PUBREC, 99)
             answers.append(client.expect(PUBREL))
             for answer in answers:
                 assert "reason_string" not in answer.props and "user" not in answer.props, answer
+
+    def test_a_refusal_says_why_in_words(self, gateway):
+        with gateway.client("c") as client:
+            client.publish("$SYS/not/allowed", "x", qos=1)
+            assert client.expect(PUBACK).props["reason_string"] == "the topic is the gateway's own"
+        with gateway.client("c", connect=False) as client:
+            client.send(mqtt.connect(V5, "c", props={"auth_method": "x"}))
+            assert client.expect_closed()[0].props["reason_string"] == "enhanced authentication is not supported"
 
     def test_a_reason_string_fits_the_clients_maximum(self, gateway):
         with gateway.client("c", props={"maximum_packet_size": 20}) as client:

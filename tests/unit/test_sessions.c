@@ -501,7 +501,9 @@ static const struct {
     ROW("level 6",
         "\x10\x0D\x00\x04MQTT\x06\x02\x00\x3C\x00\x01"
         "a",
-        "\x20\x03\x00\x84\x00", CLOSE_MALFORMED),
+        "\x20\x30\x00\x84\x2D\x1F\x00\x2A"
+        "CONNECT: protocol level is neither 4 nor 5",
+        CLOSE_MALFORMED),
     ROW("no id without clean session", "\x10\x0C\x00\x04MQTT\x04\x00\x00\x3C\x00\x00", "\x20\x02\x00\x02",
         CLOSE_BAD_CONNECT),
     ROW("reserved connect flag of 3.1.1",
@@ -511,7 +513,9 @@ static const struct {
     ROW("reserved connect flag of 5.0",
         "\x10\x0E\x00\x04MQTT\x05\x03\x00\x3C\x00\x00\x01"
         "a",
-        "\x20\x03\x00\x81\x00", CLOSE_MALFORMED),
+        "\x20\x23\x00\x81\x20\x1F\x00\x1D"
+        "CONNECT: reserved flag is set",
+        CLOSE_MALFORMED),
     ROW("PINGREQ first", "\xC0\x00", "", CLOSE_NOT_MQTT),
     ROW("garbage", "\xFF\xFF\xFF\xFF\xFF\xFF", "", CLOSE_NOT_MQTT),
 };
