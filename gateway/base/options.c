@@ -361,8 +361,8 @@ static const struct option_row table[] = {
              "or .0."},
     {.section = "tls", .name = "crl", .type = OPTION_STRING, .default_text = "", .reloadable = true,
      .offset = IN_TLS(crl),
-     .help = "PEM file with lists of revoked client certificates. A new list takes effect at a reload, for new "
-             "connections."},
+     .help = "PEM file with lists of revoked client certificates, one of each issuer of them: clients whose issuer has "
+             "none, or an outdated one, are refused. A new list takes effect at a reload, for new connections."},
     {.section = "tls", .name = "identity", .type = OPTION_ENUM, .default_text = "cn", .choices = "cn|san",
      .reloadable = true, .offset = IN_TLS(identity),
      .help = "What names the owner of a client certificate: the common name of its subject, or its first alternative "
@@ -378,7 +378,8 @@ static const struct option_row table[] = {
     {.section = "tls", .name = "debug_keylog", .type = OPTION_BOOL, .default_text = "false",
      .reloadable = true, .offset = IN_TLS(debug_keylog),
      .help = "Writes the secrets of every connection to the file that the environment variable SSLKEYLOGFILE names, so "
-             "that whoever has it can read the traffic. For debugging with other tools only; a warning is logged."},
+             "that whoever has it can read the traffic. For debugging with other tools only; a warning is logged. It "
+             "begins at a start; a reload can end it, and begin it again."},
 
     {.section = "listener", .name = "bind", .type = OPTION_STRING, .default_text = "127.0.0.1:1883",
      .offset = IN_LISTENER(bind), .check = check_address,
@@ -387,8 +388,8 @@ static const struct option_row table[] = {
      .offset = IN_LISTENER(tls),
      .help = "Name of the tls section whose certificates and rules hold here. Empty: the listener speaks plaintext."},
     {.section = "listener", .name = "max_handshakes", .type = OPTION_UINT, .default_text = "256", .min = 1,
-     .max = 100000, .unit = "handshakes per worker", .offset = IN_LISTENER(max_handshakes),
-     .help = "TLS handshakes that each worker has under way at once; more connections wait in the backlog. Each needs "
+     .max = 100000, .unit = "handshakes per worker and listener", .offset = IN_LISTENER(max_handshakes),
+     .help = "TLS handshakes of the listener that each worker has under way at once; more connections wait in the backlog. Each needs "
              "OpenSSL's objects and buffers while it lasts, some tens of KB."},
     {.section = "listener", .name = "handshake_timeout", .type = OPTION_DURATION, .default_text = "10s",
      .min = 100, .max = 5 * MINUTE_MS, .unit = "ms", .offset = IN_LISTENER(handshake_timeout_ms),

@@ -387,8 +387,11 @@ static void process_input(struct net *n, uint32_t id)
         return;
     }
     ssize_t used = show_input(n, id, in, &need);
-    if (used >= 0)
-        note_left(n, a, (size_t)used, evbuffer_get_length(in), need);
+    if (used < 0)
+        return;
+    note_left(n, a, (size_t)used, evbuffer_get_length(in), need);
+    if (a->ended_behind && c->state == CONN_ACTIVE && !conn_is_held(c))
+        net_close(n, id, CLOSE_PEER_CLOSED);
 }
 
 static void read_cb(struct bufferevent *bev, void *arg)
@@ -518,7 +521,7 @@ bool active_begin(struct net *n, uint32_t id, const struct left_over *l)
     return c->state == CONN_ACTIVE;
 }
 
-bool active_begin_ssl(struct net *n, uint32_t id, SSL *ssl, const void *data, size_t len)
+bool active_begin_ssl(struct net *n, uint32_t id, SSL *ssl, const struct left_over *l)
 {
     const struct conn *c = conn_at(n, id);
     struct bufferevent *bev = bufferevent_openssl_socket_new(n->base, c->fd, ssl, BUFFEREVENT_SSL_OPEN, 0);
@@ -529,9 +532,8 @@ bool active_begin_ssl(struct net *n, uint32_t id, SSL *ssl, const void *data, si
     counter_add(COUNTER_TLS_UNPARKED, 1);
     bufferevent_openssl_set_allow_dirty_shutdown(bev, 1);
     bufferevent_enable(bev, conn_is_held(c) ? EV_WRITE : EV_READ | EV_WRITE);
-    if (len) {
-        struct left_over l = {.plain = data, .plain_len = len};
-        put_input(n, a, &l);
+    if (l->plain_len) {
+        put_input(n, a, l);
         if (c->state == CONN_ACTIVE && !conn_is_held(c))
             process_input(n, id);
     }

@@ -57,7 +57,7 @@ struct active {
     size_t accounted;       /* what of it is in COUNTER_OUTPUT_BYTES */
     size_t left_over;       /* bytes of input that were looked at and left */
     uint64_t partial_since; /* clock_ms() when an incomplete packet began to wait; 0: none does */
-    bool ended_behind;      /* held: behind `plain` the peer has closed TLS in good order */
+    bool ended_behind;      /* behind input that waits the peer has closed TLS in good order */
 };
 
 /* What a listener's connections speak, and what is under way. */
@@ -154,8 +154,9 @@ ssize_t conn_send_raw(struct net *n, uint32_t id, const void *data, size_t len);
  * nothing). False: no room, and the connection is doomed.
  */
 bool active_begin(struct net *n, uint32_t id, const struct left_over *l);
-/* A connection whose SSL cannot be given up; active for good. `data` is input that was not looked at yet. */
-bool active_begin_ssl(struct net *n, uint32_t id, struct ssl_st *ssl, const void *data, size_t len);
+/* A connection whose SSL cannot be given up; active for good. Its input that was not looked at yet is
+ * l->plain. */
+bool active_begin_ssl(struct net *n, uint32_t id, struct ssl_st *ssl, const struct left_over *l);
 /* More input for an active connection than it has been given yet (it became active while that was looked at).
  */
 void active_prefill(struct net *n, uint32_t id, const struct left_over *l);

@@ -354,10 +354,12 @@ static void keep_ssl(struct net *n, uint32_t id, SSL *ssl, const unsigned char *
     CHECK(bio);
     SSL_set_bio(ssl, bio, bio);
     SSL_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS);
-    if (reason)
+    /* An end in good order is behind the content, and does not keep it from being heard. */
+    struct left_over l = {.plain = plain, .plain_len = have, .ended_behind = reason == CLOSE_PEER_CLOSED};
+    if (reason && !(l.ended_behind && have))
         net_close(n, id, reason);
     /* Once active, the connection frees it, whatever came of the early data. */
-    if (c->state == CONN_DOOMED || (!active_begin_ssl(n, id, ssl, plain, have) && !c->active))
+    if (c->state == CONN_DOOMED || (!active_begin_ssl(n, id, ssl, &l) && !c->active))
         SSL_free(ssl);
     ERR_clear_error();
     free(plain);
@@ -393,14 +395,16 @@ static void hand_over(struct net *n, uint32_t id, unsigned char *early, size_t l
 
 /* ---- one step ---- */
 
-/* OpenSSL has given up: says why in the log. */
+/* OpenSSL has given up: says why in the log; of a client certificate what is wrong with it. */
 static void failed(struct net *n, uint32_t id)
 {
     const struct conn *c = conn_at(n, id);
     char peer[SOCKETS_ADDRESS_TEXT];
     const char *why = ERR_reason_error_string(ERR_peek_last_error());
+    long verified = SSL_get_verify_result(handshake_of(n, c)->ssl);
     counter_add(COUNTER_TLS_FAILED, 1);
     LOG(log_handshake_failed, LOG_STR("error", why ? why : "unknown"),
+        LOG_STR("certificate", verified == X509_V_OK ? "-" : X509_verify_cert_error_string(verified)),
         LOG_STR("address", sockets_peer_text(c->fd, peer)));
     net_close(n, id, CLOSE_TLS_HANDSHAKE);
 }

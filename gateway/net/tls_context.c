@@ -198,6 +198,7 @@ static void set_modes(SSL_CTX *ctx)
                               SSL_MODE_NO_AUTO_CHAIN);
     SSL_CTX_set_read_ahead(ctx, 0);
     SSL_CTX_set_max_early_data(ctx, 0);
+    SSL_CTX_set_dh_auto(ctx, 1); /* or a DHE suite that is asked for could never be agreed on */
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 }
 
@@ -288,12 +289,28 @@ static int server_for(const struct tls_loader *l, struct tls_context *x, uint32_
     return add_server(l, x, mask, rotation_ms) ? (int)x->server_count - 1 : -1;
 }
 
+/* The certificates for those who ask for no name that is known: those of the first one's name or, if it has
+ * none, the first of each kind of key. */
+static uint32_t default_mask(const struct tls_context *x)
+{
+    const struct tls_name *first = tls_names_of(&x->names, 0);
+    uint32_t mask = 0, kinds = 0;
+
+    if (first)
+        return first->mask;
+    for (unsigned i = 0; i < x->count; i++) {
+        uint32_t kind = UINT32_C(1) << x->credentials[i].kind;
+        mask |= kinds & kind ? 0 : UINT32_C(1) << i;
+        kinds |= kind;
+    }
+    return mask;
+}
+
 /* Makes all SSL_CTXs, the one of the first certificate first. */
 static bool make_servers(const struct tls_loader *l, struct tls_context *x, uint32_t rotation_ms)
 {
     tls_names_make(&x->names, x->credentials, x->count);
-    const struct tls_name *first = tls_names_of(&x->names, 0);
-    uint32_t used = first ? first->mask : 1;
+    uint32_t used = default_mask(x);
 
     if (server_for(l, x, used, rotation_ms) < 0)
         return false;

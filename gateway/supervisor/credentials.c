@@ -116,8 +116,7 @@ void credentials_free(struct credentials *c)
     *c = (struct credentials){.bundle_fd = -1};
 }
 
-/* The name of a section with debug_keylog, or NULL. */
-static const char *keylog_section(const struct config *c)
+const char *credentials_keylog_section(const struct config *c)
 {
     for (unsigned i = 0; i < c->tls_sections; i++)
         if (c->tls[i].debug_keylog)
@@ -125,9 +124,15 @@ static const char *keylog_section(const struct config *c)
     return NULL;
 }
 
+static void warn_of_keylog(const char *section, const char *path)
+{
+    LOG(ev_keylog, LOG_STR("tls", section), LOG_STR("file", path),
+        LOG_STR("hint", "whoever has this file can read the traffic; set debug_keylog = false"));
+}
+
 int credentials_open_keylog(const struct config *c)
 {
-    const char *section = keylog_section(c), *path = getenv("SSLKEYLOGFILE");
+    const char *section = credentials_keylog_section(c), *path = getenv("SSLKEYLOGFILE");
     if (!section)
         return -1;
     if (!path || !*path) {
@@ -144,7 +149,16 @@ int credentials_open_keylog(const struct config *c)
     if (fd < 0)
         LOG(ev_no_keylog, LOG_STR("tls", section), LOG_STR("file", path), LOG_STR("reason", strerror(errno)));
     else
-        LOG(ev_keylog, LOG_STR("tls", section), LOG_STR("file", path),
-            LOG_STR("hint", "whoever has this file can read the traffic; set debug_keylog = false"));
+        warn_of_keylog(section, path);
     return fd;
+}
+
+bool credentials_follow_keylog(const struct config *c, int fd)
+{
+    const char *section = credentials_keylog_section(c), *path = getenv("SSLKEYLOGFILE");
+    if (section && fd < 0)
+        LOG(ev_no_keylog, LOG_STR("tls", section), LOG_STR("reason", "it takes effect at a restart"));
+    else if (section)
+        warn_of_keylog(section, path ? path : "-");
+    return !section || fd >= 0;
 }

@@ -30,5 +30,12 @@ void credentials_free(struct credentials *c);
  * log says that secrets are written there, or why not. -1: none.
  */
 int credentials_open_keylog(const struct config *c);
+/* The name of a section with debug_keylog, or NULL. */
+const char *credentials_keylog_section(const struct config *c);
+/*
+ * After a reload before which no section asked for it: says that secrets are written now to the file that was
+ * opened at the start. False: there is none, so it takes a restart, which is said.
+ */
+bool credentials_follow_keylog(const struct config *c, int fd);
 
 #endif

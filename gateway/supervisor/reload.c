@@ -153,16 +153,16 @@ static void refuse(struct reload *r, char *problems)
     r->deadline_ms = 0; /* nobody is waited for */
 }
 
-/* The new one is in force here; workers and hub are told by reload_advance(). */
-static void put_in_force(struct reload *r)
+/* The new one is in force here; workers and hub are told by reload_advance(). logged: there was a key log. */
+static void put_in_force(struct reload *r, bool logged)
 {
     r->number++;
     r->certificates_told = 0;
     r->deadline_ms = clock_ms() + RELOAD_TIMEOUT_MS;
     counter_set(COUNTER_GENERATION, r->number);
     log_certificates(r);
-    if (r->keylog_fd < 0)
-        r->keylog_fd = credentials_open_keylog(r->config);
+    if (!logged && !credentials_follow_keylog(r->config, r->keylog_fd))
+        tell(r, "debug_keylog takes effect at a restart\n");
 }
 
 void reload_begin(struct reload *r)
@@ -176,6 +176,7 @@ void reload_begin(struct reload *r)
     r->text_len = 0;
     *r->text = '\0';
     FILE *err = open_memstream(&problems, &size);
+    bool logged = credentials_keylog_section(r->config) != NULL;
     bool loaded = err && config_load_source(&next, r->source, err) == 0;
     bool taken = false;
     if (loaded) {
@@ -188,7 +189,7 @@ void reload_begin(struct reload *r)
         fclose(err);
     clock_update();
     if (taken)
-        put_in_force(r);
+        put_in_force(r, logged);
     else
         refuse(r, problems ? problems : (char[]){"no memory\n"});
     free(problems);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "gateway/base/check.h"
 #include "gateway/base/log.h"
@@ -120,7 +121,9 @@ struct worker_tls *worker_tls_new(const struct process_args *args, struct net *n
     if (!args->config->tls_sections)
         return t;
     set_up(t);
-    if (load(t, args->tls_fd, error))
+    bool ok = load(t, args->tls_fd, error);
+    close(args->tls_fd); /* it holds private keys, also when they are replaced */
+    if (ok)
         return t;
     worker_tls_free(t);
     return NULL;

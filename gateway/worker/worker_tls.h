@@ -12,7 +12,7 @@
 
 struct worker_tls;
 
-/* Loads args->tls_fd and tells the net what each listener speaks. NULL: something in it is wrong, and has
+/* Loads args->tls_fd, closes it, and tells the net what each listener speaks. NULL: something in it is wrong, and has
  * been logged. `args` and `n` must stay. */
 struct worker_tls *worker_tls_new(const struct process_args *args, struct net *n);
 /* All connections must be gone. */

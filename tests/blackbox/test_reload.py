@@ -502,6 +502,7 @@ def test_keys_are_given_to_workers_alone(start, served):
         return [name for name in found if "holdfast-tls" in name]
 
     assert bundles(processes["hf-hub"]) == []
+    assert bundles(processes["hf-worker-0"]) == [], "or keys that were replaced would stay readable"
     assert "holdfast-tls" not in pathlib.Path(f"/proc/{processes['hf-hub']}/maps").read_text()
     for _ in range(3):
         assert reload(gateway).returncode == 0
@@ -526,6 +527,41 @@ def test_secrets_are_written_only_when_asked_for_and_with_a_warning(start, serve
     assert loud.stat().st_mode & 0o777 == 0o600
     gateway = start(**served.options(env={"SSLKEYLOGFILE": ""}))
     assert gateway.events("debug_keylog_ignored")
+
+
+def set_keylog(gateway, on):
+    text = re.sub(r" debug_keylog = \w+", "", gateway.config_file.read_text())
+    gateway.config_file.write_text(text.replace('tls "main" {', f'tls "main" {{ debug_keylog = {str(on).lower()}'))
+
+
+def test_the_key_log_follows_reloads_with_a_warning_each_time(start, served, folder):
+    log = folder / "secrets.log"
+    served.more = "debug_keylog = true"
+    gateway = start(**served.options(env={"SSLKEYLOGFILE": str(log)}))
+    tls_client(gateway, "a").close()
+    wait_for(lambda: log.stat().st_size, "secrets")
+    for on, warnings in ((False, 1), (True, 2), (True, 2), (False, 2)):
+        set_keylog(gateway, on)
+        assert reload(gateway).returncode == 0
+        before = log.stat().st_size
+        tls_client(gateway, "b").close()
+        gateway.wait_metric("holdfast_sessions", 0)
+        assert (log.stat().st_size > before) == on
+        assert len(gateway.events("secrets_are_written")) == warnings
+
+
+def test_a_key_log_does_not_begin_with_a_reload(start, served, folder):
+    """Workers that run have no file for it; nothing is written, and that is said."""
+    log = folder / "secrets.log"
+    gateway = start(**served.options(env={"SSLKEYLOGFILE": str(log)}))
+    set_keylog(gateway, True)
+    result = reload(gateway)
+    assert result.returncode == 0 and "debug_keylog takes effect at a restart" in result.stdout
+    assert gateway.events("debug_keylog_ignored") and not gateway.events("secrets_are_written")
+    tls_client(gateway, "a").close()
+    gateway.wait_successor("hf-worker-0", gateway.kill_child("hf-worker-0"))
+    tls_client(gateway, "a").close()
+    assert not log.exists()
 
 
 # ---- the control socket and the lock

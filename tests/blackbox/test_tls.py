@@ -111,6 +111,23 @@ def test_a_burst_comes_in_the_segment_of_finished(start_tls, name):
             client.expect_publish(payload)
 
 
+@pytest.mark.parametrize("name", ["1.3", "1.3-unparked"])
+def test_all_of_a_connection_comes_in_the_segment_of_finished(start_tls, name):
+    """Also its end: what is before close_notify is heard, and then the connection ends."""
+    flavour = Flavour(start_tls, name)
+    gateway = flavour.start()
+    with mqtt.Client(gateway.mqtt, "watcher") as watcher:
+        watcher.subscribe("t")
+        for end in (mqtt.disconnect(), b""):
+            sock = flavour.socket(handshake=False)
+            finished = sock.handshake()
+            said = mqtt.connect(mqtt.V5, "brief") + mqtt.publish(mqtt.V5, "t", "all of it") + end
+            sock.send_raw(finished + sock.seal(said) + sock.close_notify())
+            watcher.expect_publish("all of it")
+            gateway.wait_metric("holdfast_sessions", 1)
+            sock.close()
+
+
 def test_what_is_wrong_behind_finished_is_refused(start_tls):
     for name, flavour in [(n, Flavour(start_tls, n)) for n in ("1.3", "1.3-unparked")]:
         gateway = flavour.start()

@@ -100,6 +100,12 @@ def test_the_lowest_version_may_be_raised(start_tls):
     assert "New, TLSv1.3" in report(gateway)
 
 
+def test_dhe_suites_work_when_they_are_asked_for(start_tls):
+    suite = "DHE-RSA-AES128-GCM-SHA256"
+    gateway = start_tls(f'ciphers = "ECDHE-RSA-AES128-GCM-SHA256:{suite}"')
+    assert f"Cipher is {suite}" in report(gateway, "-tls1_2", "-cipher", suite)
+
+
 @pytest.mark.parametrize("cipher", ["NULL", "aNULL", "kRSA", "SHA1", "SHA256"])
 def test_weak_suites_are_refused(tls_gateway, cipher):
     said = report(tls_gateway, "-tls1_2", "-cipher", f"{cipher}:@SECLEVEL=0")
@@ -179,6 +185,8 @@ def test_client_certificates(start_tls, certs, mode, version):
     failed = set(CLIENTS) - SERVED[mode]
     if failed:
         gateway.wait_event("tls_handshake_failed", count=len(failed))
+        wrong = {event["certificate"] for event in gateway.events("tls_handshake_failed")}
+        assert {"certificate revoked", "certificate has expired"} <= wrong, wrong
     gateway.wait_metric("holdfast_tls_handshakes_failed_total", len(failed))
     said = report(gateway, f"-{version}")
     assert ("No client certificate CA names sent" in said) == (mode == "off")

@@ -325,6 +325,22 @@ START_TEST(a_client_gets_the_kind_of_key_that_it_knows)
 }
 END_TEST
 
+/* Certificates for addresses, say, which nobody asks for by name. */
+START_TEST(without_names_each_kind_of_key_is_served)
+{
+    write_pair("ec", (struct pki_wish){.cn = "ec", .san = "IP:127.0.0.1"});
+    write_pair("rsa", (struct pki_wish){.cn = "rsa", .san = "IP:127.0.0.1", .key = rsa});
+    write_pair("more", (struct pki_wish){.cn = "more", .san = "IP:127.0.0.1", .key = rsa});
+    set_section(0, "ec.pem rsa.pem", "ec.key rsa.key");
+    x = make_section(0);
+    client_that_knows(TLS1_3_VERSION, "rsa_pss_rsae_sha256");
+    ck_assert_str_eq(shown(NULL), "rsa");
+    client_that_knows(TLS1_3_VERSION, "ECDSA+SHA256");
+    ck_assert_str_eq(shown("a.test"), "ec");
+    files_refused("ec.pem rsa.pem more.pem", "ec.key rsa.key more.key", "more.pem", "would never be used");
+}
+END_TEST
+
 START_TEST(a_wildcard_lends_the_kind_that_the_exact_name_lacks)
 {
     write_pair("wild", (struct pki_wish){.cn = "wild-rsa", .san = "DNS:*.test", .key = rsa});
@@ -814,6 +830,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, an_expired_certificate_is_served_and_reported);
     tcase_add_test(tc, a_certificate_is_chosen_by_name);
     tcase_add_test(tc, a_client_gets_the_kind_of_key_that_it_knows);
+    tcase_add_test(tc, without_names_each_kind_of_key_is_served);
     tcase_add_test(tc, a_wildcard_lends_the_kind_that_the_exact_name_lacks);
     tcase_add_test(tc, ed25519_is_served);
     tcase_add_test(tc, a_certificate_that_nobody_would_get_is_refused);
