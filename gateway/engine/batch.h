@@ -13,7 +13,7 @@ enum batch_op_type {
     OP_RETAIN,         /* the same */
     OP_SESSION_PUT,    /* expiry s; number if it is new, cursor, disconnected; client id, extra */
     OP_SESSION_REMOVE, /* client id */
-    OP_SUBSCRIBE,      /* identifier, options; since; client id, filter */
+    OP_SUBSCRIBE,      /* identifier, options; since, asked; client id, filter */
     OP_UNSUBSCRIBE,    /* client id, filter */
     OP_PROGRESS,       /* cursor, flags; client id, the value for the table */
     OP_NOTE,           /* name, bytes */

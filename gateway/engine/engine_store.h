@@ -60,6 +60,7 @@ struct engine_subscription {
     uint8_t options;     /* as in the SUBSCRIBE packet (MQTT 5.0 section 3.8.3.1) */
     uint32_t identifier; /* 0: none */
     uint64_t since;      /* messages after this number belong to it */
+    uint64_t asked; /* handed in: retained messages up to this number are owed to it; 0, and read: none */
 };
 
 /* An outgoing message beyond the session's cursor. */
@@ -75,13 +76,23 @@ struct engine_inflight {
     uint8_t qos; /* with which it was sent; 0: not known */
 };
 
+/* A subscription whose retained messages have been asked for and not all been sent. */
+struct engine_owed {
+    const char *filter, *after; /* after: the topic up to which they have been; none: after_len 0 */
+    uint16_t len, after_len;
+    uint64_t asked; /* retained messages with greater numbers are not owed: the log has them */
+};
+/* The most of them that are kept of a session, in bytes of filters and topics. */
+#define ENGINE_OWED_BYTES (256u << 10)
+
 /* How far a session has come, replaced as a whole. */
 struct engine_progress {
     uint64_t cursor; /* everything up to here is acknowledged; never moves back */
     const struct engine_inflight *out;
     const uint16_t *in; /* packet identifiers of QoS 2 messages received and not released; first, 0, last: all
                            from one to the other */
-    uint16_t outs, ins;
+    const struct engine_owed *owed;
+    uint16_t outs, ins, owes;
     bool with_messages; /* it goes with the messages handed in beside it: kept if they are kept */
 };
 

@@ -39,6 +39,7 @@ void reader_close(struct engine_reader *r)
     free(r->subscription);
     free(r->out);
     free(r->in);
+    free(r->owed);
     free(r);
 }
 
@@ -82,7 +83,7 @@ static void *room(void *array, size_t *have, size_t n, size_t size)
     return xrealloc(array, *have * size);
 }
 
-/* What is in flight. */
+/* What is in flight, and owed. */
 static bool read_progress(struct engine_reader *r, uint64_t number, struct engine_progress *p)
 {
     struct record_key key;
@@ -91,16 +92,20 @@ static bool read_progress(struct engine_reader *r, uint64_t number, struct engin
     enum kv_result found = kv_get(r->t, KV_PROGRESS, key_bytes(&key), &value);
     if (found != KV_OK)
         return found == KV_NOT_FOUND;
-    if (!record_progress_read(value, &p->outs, &p->ins))
+    if (!record_progress_read(value, p))
         return false;
     r->out = room(r->out, &r->outs, p->outs, sizeof r->out[0]);
     r->in = room(r->in, &r->ins, p->ins, sizeof r->in[0]);
+    r->owed = room(r->owed, &r->owes, p->owes, sizeof r->owed[0]);
     for (unsigned i = 0; i < p->outs; i++)
         r->out[i] = record_progress_out(value, i);
     for (unsigned i = 0; i < p->ins; i++)
         r->in[i] = record_progress_in(value, i);
+    for (size_t i = 0, at = 0; i < p->owes; i++)
+        record_progress_owed(value, &at, &r->owed[i]);
     p->out = r->out;
     p->in = r->in;
+    p->owed = r->owed;
     return true;
 }
 

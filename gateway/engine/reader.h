@@ -16,8 +16,9 @@ struct engine_reader {
     /* room for one session's parts */
     struct engine_subscription *subscription;
     struct engine_inflight *out;
+    struct engine_owed *owed;
     uint16_t *in;
-    size_t subscriptions, outs, ins;
+    size_t subscriptions, outs, ins, owes;
 };
 
 /* A reader of these tables; NULL and *why when there can be no more readers. */

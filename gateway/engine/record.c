@@ -293,10 +293,28 @@ bool record_subscription_read(struct kv_bytes key, struct kv_bytes value, struct
 #define PROGRESS_HEAD 4
 #define PROGRESS_OUT  11
 #define PROGRESS_IN   2
+#define OWED_HEAD     12
+
+/* Of what lies before the part that says what is owed. */
+static size_t in_flight_size(size_t outs, size_t ins)
+{
+    return PROGRESS_HEAD + outs * PROGRESS_OUT + ins * PROGRESS_IN;
+}
+
+static size_t owed_size(const struct engine_owed *o) { return OWED_HEAD + (size_t)o->len + o->after_len; }
 
 size_t record_progress_size(const struct engine_progress *p)
 {
-    return PROGRESS_HEAD + (size_t)p->outs * PROGRESS_OUT + (size_t)p->ins * PROGRESS_IN;
+    size_t size = in_flight_size(p->outs, p->ins);
+    for (unsigned i = 0; i < p->owes; i++)
+        size += owed_size(&p->owed[i]);
+    return size;
+}
+
+static unsigned char *put_owed(unsigned char *at, const struct engine_owed *o)
+{
+    at = put16(put16(put64(at, o->asked), o->len), o->after_len);
+    return put_bytes(put_bytes(at, o->filter, o->len), o->after, o->after_len);
 }
 
 void record_progress_write(void *to, const struct engine_progress *p)
@@ -309,14 +327,33 @@ void record_progress_write(void *to, const struct engine_progress *p)
     }
     for (unsigned i = 0; i < p->ins; i++)
         at = put16(at, p->in[i]);
+    for (unsigned i = 0; i < p->owes; i++)
+        at = put_owed(at, &p->owed[i]);
 }
 
-bool record_progress_read(struct kv_bytes value, uint16_t *outs, uint16_t *ins)
+/* The next one that is owed. */
+static struct engine_owed take_owed(struct input *in)
+{
+    struct engine_owed o = {.asked = take_number(in, 8)};
+    o.len = (uint16_t)take_number(in, 2);
+    o.after_len = (uint16_t)take_number(in, 2);
+    o.filter = (const char *)take(in, o.len);
+    o.after = (const char *)take(in, o.after_len);
+    in->bad |= !o.asked || !o.len;
+    return o;
+}
+
+bool record_progress_read(struct kv_bytes value, struct engine_progress *p)
 {
     struct input in = input_of(value);
-    *outs = (uint16_t)take_number(&in, 2);
-    *ins = (uint16_t)take_number(&in, 2);
-    return !in.bad && in.left == (size_t)*outs * PROGRESS_OUT + (size_t)*ins * PROGRESS_IN;
+    size_t owes = 0;
+    p->outs = (uint16_t)take_number(&in, 2);
+    p->ins = (uint16_t)take_number(&in, 2);
+    take(&in, in_flight_size(p->outs, p->ins) - PROGRESS_HEAD);
+    for (; in.left && !in.bad; owes++)
+        take_owed(&in);
+    p->owes = (uint16_t)owes;
+    return !in.bad && owes <= UINT16_MAX;
 }
 
 struct engine_inflight record_progress_out(struct kv_bytes value, size_t i)
@@ -337,6 +374,42 @@ uint16_t record_progress_in(struct kv_bytes value, size_t i)
     uint16_t outs = (uint16_t)take_number(&in, 2);
     take(&in, 2 + (size_t)outs * PROGRESS_OUT + i * PROGRESS_IN);
     return (uint16_t)take_number(&in, 2);
+}
+
+bool record_progress_owed(struct kv_bytes value, size_t *at, struct engine_owed *out)
+{
+    struct input in = input_of(value);
+    if (!*at) {
+        size_t outs = take_number(&in, 2), ins = take_number(&in, 2);
+        *at = in_flight_size(outs, ins);
+        in = input_of(value);
+    }
+    take(&in, *at);
+    if (in.bad || !in.left)
+        return false;
+    *out = take_owed(&in);
+    *at = value.size - in.left;
+    return !in.bad;
+}
+
+size_t record_progress_owing_size(struct kv_bytes value, const struct engine_owed *o)
+{
+    return (value.size ? value.size : PROGRESS_HEAD) + owed_size(o);
+}
+
+size_t record_progress_write_owing(void *to, struct kv_bytes value, const struct engine_owed *o)
+{
+    struct engine_owed old;
+    struct input in = input_of(value);
+    size_t outs = take_number(&in, 2), ins = take_number(&in, 2), at = 0;
+    unsigned char *const begin = to, *put = put16(put16(begin, (uint16_t)outs), (uint16_t)ins), *owed;
+    put = owed = put_bytes(put, in.at, in_flight_size(outs, ins) - PROGRESS_HEAD);
+    while (record_progress_owed(value, &at, &old))
+        if (old.len != o->len || memcmp(old.filter, o->filter, o->len) != 0)
+            put = put_owed(put, &old);
+    if (o->asked && (size_t)(put - owed) + owed_size(o) <= ENGINE_OWED_BYTES)
+        put = put_owed(put, o);
+    return (size_t)(put - begin);
 }
 
 /* ---- totals ---- */

@@ -13,8 +13,8 @@
 
 /* Of the whole file; a file with a greater one is not touched, one with a smaller one is taken over. In
  * format 1 the index is complete; since 2, up to the number under RECORD_INDEXED_KEY in the table of what
- * there is once. */
-#define RECORD_FORMAT      2
+ * there is once. Since 3 progress may say what is owed. */
+#define RECORD_FORMAT      3
 #define RECORD_INDEXED_KEY "indexed"
 
 /* A name (topic, filter, client id) as a key: itself, or, beyond NAME_KEY_LONG - 1 bytes, its first
@@ -84,10 +84,17 @@ bool record_subscription_read(struct kv_bytes key, struct kv_bytes value, struct
 /* The part of the progress beside the cursor. */
 size_t record_progress_size(const struct engine_progress *p);
 void record_progress_write(void *at, const struct engine_progress *p);
-/* How many of each there are; then the i-th. */
-bool record_progress_read(struct kv_bytes value, uint16_t *outs, uint16_t *ins);
+/* How many of each there are (of p nothing else is filled in); then the i-th. */
+bool record_progress_read(struct kv_bytes value, struct engine_progress *p);
 struct engine_inflight record_progress_out(struct kv_bytes value, size_t i);
 uint16_t record_progress_in(struct kv_bytes value, size_t i);
+/* What is owed, one after the other: *at is 0 before the first one. False: there are no more. Its bytes point
+ * into the value. */
+bool record_progress_owed(struct kv_bytes value, size_t *at, struct engine_owed *out);
+/* Writes a value again (of size 0: nothing is in flight) with this in place of what is owed to the same
+ * filter; asked 0: nothing is. Returns its size, at most record_progress_owing_size(). */
+size_t record_progress_owing_size(struct kv_bytes value, const struct engine_owed *o);
+size_t record_progress_write_owing(void *at, struct kv_bytes value, const struct engine_owed *o);
 
 /* What is counted in the file itself. */
 struct record_totals {

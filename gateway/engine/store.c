@@ -444,7 +444,7 @@ void store_session_remove(struct engine *e, const char *client_id, size_t len)
 void store_subscribe(struct engine *e, const char *client_id, size_t len, const struct engine_subscription *s)
 {
     struct batch_op op = {
-        .type = OP_SUBSCRIBE, .flags = s->options, .word = s->identifier, .number = {s->since}};
+        .type = OP_SUBSCRIBE, .flags = s->options, .word = s->identifier, .number = {s->since, s->asked}};
     add(e, op, (struct batch_range){client_id, len}, (struct batch_range){s->filter, s->len}, none);
 }
 

@@ -107,13 +107,13 @@ static bool check_session(struct verify *v, struct kv_bytes key, struct kv_bytes
     struct record_session s;
     struct record_key number;
     struct kv_bytes found;
-    uint16_t outs, ins;
+    struct engine_progress p;
     if (!record_session_read(key, value, &s))
         return wrong(v, "a session is not one");
     key_u64(&number, s.number);
     if (kv_get(v->t, KV_PROGRESS, key_bytes(&number), &found) == KV_OK) {
         v->in_flight++;
-        if (!record_progress_read(found, &outs, &ins))
+        if (!record_progress_read(found, &p))
             return wrong(v, "what a session has in flight is not it");
     }
     return each(v, KV_SUBSCRIPTIONS, number, 8, check_subscription);

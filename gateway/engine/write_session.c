@@ -87,6 +87,45 @@ enum kv_result write_session_remove(struct writer *w, const struct batch_op *op)
     return r == KV_OK ? write_remove_session(w, &key, s.number) : or_nothing(r);
 }
 
+/* What the table holds of a session: nothing while nothing is in flight or owed. */
+static enum kv_result put_in_flight(struct writer *w, const struct record_key *key, struct kv_bytes value)
+{
+    struct engine_progress p;
+    CHECK(record_progress_read(value, &p));
+    if (p.outs == 0 && p.ins == 0 && p.owes == 0)
+        return or_nothing(kv_remove(w->t, KV_PROGRESS, key_bytes(key)));
+    return kv_put(w->t, KV_PROGRESS, key_bytes(key), value);
+}
+
+/* Writes the session's progress again with this as what is owed to its filter; without (asked 0) only if
+ * something was. */
+static enum kv_result put_owed(struct writer *w, uint64_t number, const struct engine_owed *o)
+{
+    struct record_key key;
+    struct kv_bytes value = {0};
+    struct engine_progress p = {0};
+    key_u64(&key, number);
+    enum kv_result r = kv_get(w->t, KV_PROGRESS, key_bytes(&key), &value);
+    if (r == KV_OK && !record_progress_read(value, &p))
+        return writer_damaged(KV_PROGRESS);
+    if (r == KV_NOT_FOUND)
+        value = kv_bytes("", 0);
+    if (or_nothing(r) != KV_OK || (!o->asked && !p.owes))
+        return or_nothing(r);
+    char *bytes = xmalloc(record_progress_owing_size(value, o));
+    struct kv_bytes owing = kv_bytes(bytes, record_progress_write_owing(bytes, value, o));
+    if (o->asked || owing.size != value.size)
+        r = put_in_flight(w, &key, owing);
+    free(bytes);
+    return r;
+}
+
+/* What is owed to the subscription that an operation speaks of. */
+static struct engine_owed owed_of(const struct batch_op *op, uint64_t asked)
+{
+    return (struct engine_owed){.filter = batch_bytes(op, 1), .len = (uint16_t)op->len[1], .asked = asked};
+}
+
 enum kv_result write_subscribe(struct writer *w, const struct batch_op *op)
 {
     struct record_key key;
@@ -113,7 +152,8 @@ enum kv_result write_subscribe(struct writer *w, const struct batch_op *op)
     r = kv_reserve(w->t, KV_SUBSCRIPTIONS, key_bytes(&key), record_subscription_size(&sub), &at);
     if (r == KV_OK)
         record_subscription_write(at, &sub);
-    return r;
+    const struct engine_owed owed = owed_of(op, op->number[1]);
+    return r == KV_OK && owed.asked ? put_owed(w, s.number, &owed) : r;
 }
 
 enum kv_result write_unsubscribe(struct writer *w, const struct batch_op *op)
@@ -124,20 +164,9 @@ enum kv_result write_unsubscribe(struct writer *w, const struct batch_op *op)
     if (r != KV_OK)
         return or_nothing(r);
     key_u64_name(&key, s.number, batch_bytes(op, 1), op->len[1]);
-    return or_nothing(kv_remove(w->t, KV_SUBSCRIPTIONS, key_bytes(&key)));
-}
-
-/* The value the table holds for the operation: none while nothing is in flight. */
-static enum kv_result put_in_flight(struct writer *w, const struct batch_op *op, uint64_t number)
-{
-    struct record_key key;
-    struct kv_bytes value = kv_bytes(batch_bytes(op, 1), op->len[1]);
-    uint16_t outs, ins;
-    CHECK(record_progress_read(value, &outs, &ins));
-    key_u64(&key, number);
-    if (outs == 0 && ins == 0)
-        return or_nothing(kv_remove(w->t, KV_PROGRESS, key_bytes(&key)));
-    return kv_put(w->t, KV_PROGRESS, key_bytes(&key), value);
+    r = or_nothing(kv_remove(w->t, KV_SUBSCRIPTIONS, key_bytes(&key)));
+    const struct engine_owed nothing = owed_of(op, 0);
+    return r == KV_OK ? put_owed(w, s.number, &nothing) : r;
 }
 
 /* Writes the session again with a cursor further on; it has the same size, so it stays where it is. */
@@ -168,5 +197,6 @@ enum kv_result write_progress(struct writer *w, const struct batch_op *op)
         return or_nothing(r);
     if (op->number[1] > s.s.cursor)
         r = move_cursor(w, &key, op->number[1]);
-    return r == KV_OK ? put_in_flight(w, op, s.number) : r;
+    key_u64(&key, s.number);
+    return r == KV_OK ? put_in_flight(w, &key, kv_bytes(batch_bytes(op, 1), op->len[1])) : r;
 }

@@ -140,7 +140,8 @@ void hub_session_subscribe(struct hub_worker *w, const struct ipc_message *m)
                                             .len = (uint16_t)filter->len,
                                             .options = (uint8_t)m->field[2].num,
                                             .identifier = (uint32_t)m->field[3].num,
-                                            .since = m->field[4].num};
+                                            .since = m->field[4].num,
+                                            .asked = m->field[7].num};
     if (!has_session(h, id, hub_claim_of(w, m->field[1].num)))
         return;
     h->engine_ops->subscribe(h->engine, id->data, id->len, &sub);

@@ -133,6 +133,31 @@ static void need_filters(struct sessions *s, struct catch_up *c, uint32_t id)
     topic_tree_each(s->tree, session_at(s, id)->subs, add_subscription, c);
 }
 
+static bool add_again(void *ctx, const char *filter, size_t len, sub_options options)
+{
+    if (!mqtt_topic_is_shared(filter, len))
+        retained_add_again(ctx, filter, len, options);
+    return true;
+}
+
+/* The retained messages that the session was sent and has not acknowledged come first, as they did. */
+static void restore_retained(struct sessions *s, struct session *ses, const struct engine_progress *p)
+{
+    struct window *w = window_of(s, ses);
+    struct retained_list *l = &need(s, w)->retained;
+    sub_options options;
+    if (window_find_aside(s, w, 0)) {
+        topic_tree_each(s->tree, ses->subs, add_again, l);
+        if (!l->first) /* it has unsubscribed */
+            window_give_up(s, ses, true, UINT64_MAX);
+    }
+    for (unsigned i = 0; i < p->owes; i++) {
+        const struct engine_owed *o = &p->owed[i];
+        if (topic_tree_get(s->tree, ses->subs, w->session, o->filter, o->len, &options))
+            retained_add_owed(l, o, options);
+    }
+}
+
 void catch_up_restore(struct sessions *s, struct session *ses, const struct engine_session_view *v)
 {
     struct catch_up *c = need(s, window_of(s, ses));
@@ -143,6 +168,7 @@ void catch_up_restore(struct sessions *s, struct session *ses, const struct engi
         if (sub->options & SUB_QOS && !mqtt_topic_is_shared(sub->filter, sub->len))
             add_filter(c, sub->filter, sub->len, sub->since);
     }
+    restore_retained(s, ses, &v->progress);
 }
 
 void catch_up_subscribed(struct sessions *s, struct session *ses, const char *filter, size_t len,
@@ -173,35 +199,28 @@ void catch_up_unsubscribed(struct sessions *s, struct session *ses, const char *
     drop_scan(w->catch_up);
 }
 
-bool catch_up_retained(struct sessions *s, uint32_t id, const char *filter, size_t len, sub_options options,
+uint64_t catch_up_owed(struct sessions *s, uint32_t id, const char *filter, size_t len, sub_options options,
                        uint64_t since)
+{
+    return s->reader && options & SUB_QOS ? retained_owed(s, id, filter, len, options, since) : 0;
+}
+
+struct engine_owed *catch_up_owes(const struct window *w, uint16_t *n)
+{
+    *n = 0;
+    return w && w->catch_up ? retained_owes(&w->catch_up->retained, n) : NULL;
+}
+
+bool catch_up_retained(struct sessions *s, uint32_t id, const char *filter, size_t len, sub_options options,
+                       uint64_t since, bool is_owed)
 {
     struct window *w = window_need(s, id);
     if (!w)
         return false;
     struct retained_list *l = &need(s, w)->retained;
     retained_forget(l, filter, len); /* asked for while they are being sent: from the beginning, and once */
-    retained_add(s, l, filter, len, options, since);
+    retained_add(s, l, filter, len, options, since, is_owed);
     return true;
-}
-
-static bool add_again(void *ctx, const char *filter, size_t len, sub_options options)
-{
-    if (!mqtt_topic_is_shared(filter, len))
-        retained_add_again(ctx, filter, len, options);
-    return true;
-}
-
-void catch_up_retained_again(struct sessions *s, uint32_t id)
-{
-    struct session *ses = session_at(s, id);
-    struct window *w = window_of(s, ses);
-    if (!w || !window_find_aside(s, w, 0))
-        return;
-    struct retained_list *l = &need(s, w)->retained;
-    topic_tree_each(s->tree, ses->subs, add_again, l);
-    if (!l->first) /* it has unsubscribed */
-        window_give_up(s, ses, true, UINT64_MAX);
 }
 
 /* ---- reading the log ---- */
@@ -367,7 +386,10 @@ static enum outcome read_log(struct sessions *s, uint32_t id)
     return OUTCOME_GO_ON;
 }
 
-/* Gives one session its batch. */
+/*
+ * Gives one session its batch. What was in flight when the connection before this one ended goes before all
+ * that is new: a retained message may be in the log too, under the same packet identifier, and waits for it.
+ */
 static enum outcome look_after(struct sessions *s, uint32_t id)
 {
     struct session *ses = session_at(s, id);
@@ -375,8 +397,10 @@ static enum outcome look_after(struct sessions *s, uint32_t id)
     struct window *w = window_of(s, ses);
     if (c->state == CONN_DOOMED || !c->protocol || !s->reader)
         return OUTCOME_WAIT;
-    if (w->catch_up && w->catch_up->retained.first)
-        return retained_read(s, id, &w->catch_up->retained);
+    struct retained_list *l = w->catch_up ? &w->catch_up->retained : NULL;
+    bool is_again = window_next_again(s, w) != NULL;
+    if (l && l->first && (!is_again || retained_is_again(l)))
+        return retained_read(s, id, l);
     if (w->catch_up && !(w->flags & WINDOW_BEHIND)) {
         catch_up_free(w->catch_up);
         w->catch_up = NULL;
@@ -385,7 +409,7 @@ static enum outcome look_after(struct sessions *s, uint32_t id)
         return OUTCOME_WAIT;
     if (!window_has_room(s, ses, w))
         return catch_up_declined(s, id);
-    return window_next_again(s, w) ? resend(s, id) : read_log(s, id);
+    return is_again ? resend(s, id) : read_log(s, id);
 }
 
 /* ---- the queue ---- */

@@ -13,18 +13,22 @@ void catch_up_later(struct sessions *s, uint32_t id);
 /* The same when there is something to read and room for it: after an acknowledgement, say. */
 void catch_up_if_room(struct sessions *s, uint32_t id);
 
-/* The filters with which a resumed session reads the log. */
+/* The filters with which a resumed session reads the log, and the retained messages that it has not
+ * acknowledged or not been sent yet. */
 void catch_up_restore(struct sessions *s, struct session *ses, const struct engine_session_view *v);
 /* A session that may be behind has subscribed, to messages after `since`, or unsubscribed. */
 void catch_up_subscribed(struct sessions *s, struct session *ses, const char *filter, size_t len,
                          uint64_t since);
 void catch_up_unsubscribed(struct sessions *s, struct session *ses, const char *filter, size_t len);
-/* Retained messages that match the filter of a subscription to those after `since` are to be sent, from the
- * next catch_up_if_room() on. False: no room. */
-bool catch_up_retained(struct sessions *s, uint32_t id, const char *filter, size_t len, sub_options options,
+/* Up to which number a stored session is owed the retained messages that match the filter of a subscription
+ * to those after `since`; 0: there are none that outlive its connection. */
+uint64_t catch_up_owed(struct sessions *s, uint32_t id, const char *filter, size_t len, sub_options options,
                        uint64_t since);
-/* Those that a resumed session was sent before and has not acknowledged are to be sent again. */
-void catch_up_retained_again(struct sessions *s, uint32_t id);
+/* They are to be sent, from the next catch_up_if_room() on; is_owed: that is stored. False: no room. */
+bool catch_up_retained(struct sessions *s, uint32_t id, const char *filter, size_t len, sub_options options,
+                       uint64_t since, bool is_owed);
+/* What of them is still owed, to be freed by the caller; how many in *n. Its bytes are the session's. */
+struct engine_owed *catch_up_owes(const struct window *w, uint16_t *n);
 void catch_up_free(struct catch_up *c);
 
 #define CATCH_UP_BATCH 32 /* messages of one session before the next has its turn */

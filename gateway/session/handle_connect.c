@@ -425,7 +425,6 @@ void sessions_opened(struct sessions *s, const char *client_id, size_t len, uint
         counter_add(COUNTER_RESUMED, 1);
         resume_releases(s, id);
         share_join_all(s, id);
-        catch_up_retained_again(s, id);
         catch_up_if_room(s, id);
     }
     net_hold(s->net, conn, false);

@@ -40,6 +40,15 @@ static uint64_t since_now(const struct sessions *s, const struct session *ses)
     return w && w->read > head ? w->read : head;
 }
 
+/* Whether retained messages are to follow ([MQTT-3.3.1-9] to -11); they are not for groups (MQTT 5.0 section
+ * 4.8.2). */
+static bool asks_for_retained(const struct mqtt_bytes *filter, uint8_t options, bool is_new)
+{
+    uint8_t handling = RETAIN_HANDLING(options);
+    return !mqtt_topic_is_shared(filter->data, filter->len) &&
+           (handling == RETAIN_ALWAYS || (handling == RETAIN_IF_NEW && is_new));
+}
+
 /* Puts a subscription to messages after `since` into the tree, and into the store. Returns its code. */
 static uint8_t subscribe(struct sessions *s, uint32_t id, const struct mqtt_bytes *filter, uint8_t options,
                          uint32_t identifier, uint64_t since, bool *is_new)
@@ -51,12 +60,19 @@ static uint8_t subscribe(struct sessions *s, uint32_t id, const struct mqtt_byte
     if (r == SUBSCRIBE_NO_ROOM)
         return MQTT_RC_QUOTA_EXCEEDED;
     *is_new = r == SUBSCRIBE_NEW;
-    if (session_is_stored(s, ses) &&
-        !request_subscribe(s, id, filter->data, filter->len, options, identifier, since)) {
+    bool is_stored = session_is_stored(s, ses), wants = asks_for_retained(filter, options, *is_new);
+    uint64_t asked = is_stored && wants ? catch_up_owed(s, id, filter->data, filter->len,
+                                                        sub_options_make(options, identifier), since)
+                                        : 0;
+    if (is_stored &&
+        !request_subscribe(s, id, filter->data, filter->len, options, identifier, since, asked)) {
         if (*is_new)
             topic_tree_unsubscribe(s->tree, &ses->subs, filter->data, filter->len);
         return MQTT_RC_QUOTA_EXCEEDED;
     }
+    if (wants)
+        catch_up_retained(s, id, filter->data, filter->len, sub_options_make(options, identifier), since,
+                          asked > 0);
     return options & SUB_QOS;
 }
 
@@ -68,7 +84,7 @@ static uint8_t subscribe_one(struct sessions *s, const struct conn *c, const str
     bool v5 = c->protocol == MQTT_V5, is_new = false;
     uint32_t identifier =
         v5 && mqtt_has(props, MQTT_P_SUBSCRIPTION_ID) ? props->value[MQTT_P_SUBSCRIPTION_ID].num : 0;
-    uint8_t code = refusal(s, c, filter, *held), handling = RETAIN_HANDLING(options);
+    uint8_t code = refusal(s, c, filter, *held);
     uint64_t since = since_now(s, session_at(s, c->owner));
     bool is_shared = mqtt_topic_is_shared(filter->data, filter->len);
     if (is_shared && (options & SUB_QOS) > SHARE_MAX_QOS)
@@ -78,11 +94,8 @@ static uint8_t subscribe_one(struct sessions *s, const struct conn *c, const str
     if (code >= 0x80)
         return v5 ? code : MQTT_RC_UNSPECIFIED; /* the failure code of 3.1.1 */
     *held += is_new;
-    if (is_shared) /* retained messages are not for groups (MQTT 5.0 section 4.8.2) */
+    if (is_shared)
         share_join(s, c->owner, filter->data, filter->len, sub_options_make(options, identifier));
-    else if (handling == RETAIN_ALWAYS || (handling == RETAIN_IF_NEW && is_new))
-        catch_up_retained(s, c->owner, filter->data, filter->len, sub_options_make(options, identifier),
-                          since);
     return code;
 }
 

@@ -116,8 +116,8 @@ static bool is_again(const struct sessions *s, const struct session *ses, uint8_
                      const struct inflight *again, uint8_t flags)
 {
     const struct window *w = window_of(s, ses);
-    return again || flags & INFLIGHT_DUP ||
-           (qos && w && w->flags & WINDOW_UNSURE && !(flags & INFLIGHT_ASIDE));
+    bool may_be = !(flags & INFLIGHT_ASIDE) || flags & INFLIGHT_UNSURE;
+    return again || flags & INFLIGHT_DUP || (qos && w && w->flags & WINDOW_UNSURE && may_be);
 }
 
 bool id_is_taken(struct sessions *s, uint32_t id, const struct window *w, uint16_t packet_id)

@@ -97,13 +97,13 @@ bool request_ack(struct sessions *s, uint32_t id, enum request_kind kind, uint16
 }
 
 bool request_subscribe(struct sessions *s, uint32_t id, const char *filter, size_t len, uint8_t options,
-                       uint32_t identifier, uint64_t since)
+                       uint32_t identifier, uint64_t since, uint64_t asked)
 {
     size_t id_len;
     const char *client_id = sessions_client_id(s, id, &id_len);
-    struct ipc_message m =
-        IPC_MAKE(SUBSCRIBE, IPC_NUM(0), IPC_NUM(session_at(s, id)->claim), IPC_NUM(options),
-                 IPC_NUM(identifier), IPC_NUM(since), IPC_BYTES(client_id, id_len), IPC_BYTES(filter, len));
+    struct ipc_message m = IPC_MAKE(SUBSCRIBE, IPC_NUM(0), IPC_NUM(session_at(s, id)->claim),
+                                    IPC_NUM(options), IPC_NUM(identifier), IPC_NUM(since),
+                                    IPC_BYTES(client_id, id_len), IPC_BYTES(filter, len), IPC_NUM(asked));
     return request(s, id, &m, REQUEST_FILTER, 0);
 }
 

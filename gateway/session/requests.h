@@ -31,7 +31,7 @@ void request_store(struct sessions *s, uint32_t id);
 /* Nothing: PUBREL or PUBCOMP with a code, behind those that are due already. */
 bool request_ack(struct sessions *s, uint32_t id, enum request_kind kind, uint16_t packet_id, uint8_t code);
 bool request_subscribe(struct sessions *s, uint32_t id, const char *filter, size_t len, uint8_t options,
-                       uint32_t identifier, uint64_t since);
+                       uint32_t identifier, uint64_t since, uint64_t asked);
 bool request_unsubscribe(struct sessions *s, uint32_t id, const char *filter, size_t len);
 /* The stored session is without a connection from now on; with a will that waits, or NULL. */
 void request_close(struct sessions *s, uint32_t id, struct message *will);

@@ -314,6 +314,7 @@ void *window_progress(const struct sessions *s, const struct session *ses, bool 
 {
     const struct window *w = window_of(s, ses);
     struct engine_progress p = {.cursor = window_cursor(s, ses)};
+    struct engine_owed *owed = catch_up_owes(w, &p.owes);
     struct engine_inflight *out = xcalloc((w ? w->entries : 0) + 1u, sizeof *out);
     uint16_t *in = xcalloc((w ? incoming_runs(w->incoming) : 0) * 3u + 1u, sizeof *in);
     for (const struct inflight *i = w ? inflight_at(s, w->first) : NULL; i; i = inflight_at(s, i->next))
@@ -324,11 +325,13 @@ void *window_progress(const struct sessions *s, const struct session *ses, bool 
     p.ins = w ? incoming_encode(w->incoming, with_asked, in) : 0;
     p.out = out;
     p.in = in;
+    p.owed = owed;
     *len = progress_size(&p);
     void *bytes = xmalloc(*len);
     progress_encode(&p, bytes);
     free(out);
     free(in);
+    free(owed);
     return bytes;
 }
 

@@ -34,9 +34,10 @@ enum {
     INFLIGHT_ASIDE = 2,  /* a retained or shared message: says nothing about the cursor */
     INFLIGHT_SHARED = 4, /* the hub waits to hear of it (shares.c) */
     INFLIGHT_UNSTORED =
-        8,              /* QoS 2, done, but stored as not done: its packet identifier is taken until it is */
-    INFLIGHT_TOLD = 16, /* and the hub has been told */
-    INFLIGHT_DUP = 32   /* a shared message that this client may have been sent on an earlier connection */
+        8,               /* QoS 2, done, but stored as not done: its packet identifier is taken until it is */
+    INFLIGHT_TOLD = 16,  /* and the hub has been told */
+    INFLIGHT_DUP = 32,   /* a shared message that this client may have been sent on an earlier connection */
+    INFLIGHT_UNSURE = 64 /* a retained message: with WINDOW_UNSURE it may have been sent before */
 };
 
 enum {

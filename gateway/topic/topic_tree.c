@@ -206,6 +206,16 @@ bool topic_tree_has(const struct topic_tree *t, sub_list list, uint32_t session,
     return topic && find_sub(t, list, session, topic);
 }
 
+bool topic_tree_get(const struct topic_tree *t, sub_list list, uint32_t session, const char *filter,
+                    size_t len, sub_options *options)
+{
+    uint32_t topic = hash_index_find(t->index, hash_bytes(filter, len), filter, len);
+    uint32_t id = topic ? find_sub(t, list, session, topic) : 0;
+    if (id)
+        *options = options_of(t, sub_at(t, id), id);
+    return id != 0;
+}
+
 /* Forgets a subscription's identifier. When it was the last one, their memory goes too. */
 static void forget_identifier(struct topic_tree *t, struct sub *s)
 {

@@ -59,6 +59,9 @@ enum subscribe_result topic_tree_subscribe(struct topic_tree *t, sub_list *list,
 /* Whether the session has a subscription to this very filter. */
 bool topic_tree_has(const struct topic_tree *t, sub_list list, uint32_t session, const char *filter,
                     size_t len);
+/* The same, and its options. */
+bool topic_tree_get(const struct topic_tree *t, sub_list list, uint32_t session, const char *filter,
+                    size_t len, sub_options *options);
 
 /* False: there was no such subscription. */
 bool topic_tree_unsubscribe(struct topic_tree *t, sub_list *list, const char *filter, size_t len);

@@ -278,7 +278,8 @@ static enum engine_result rig_apply(struct rig *r, const struct ipc_message *m)
                                             .len = (uint16_t)m->field[6].bytes.len,
                                             .options = (uint8_t)m->field[2].num,
                                             .identifier = (uint32_t)m->field[3].num,
-                                            .since = m->field[4].num};
+                                            .since = m->field[4].num,
+                                            .asked = m->field[7].num};
             r->ops->subscribe(r->engine, m->field[5].bytes.data, m->field[5].bytes.len, &s);
         }
         break;

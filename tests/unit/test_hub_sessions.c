@@ -213,7 +213,7 @@ static void say_close(unsigned w, const char *id, uint64_t claim, uint32_t expir
 static void say_subscribe(unsigned w, const char *id, uint64_t claim, const char *filter)
 {
     struct ipc_message m = IPC_MAKE(SUBSCRIBE, IPC_NUM(++peer[w].requests), IPC_NUM(claim), IPC_NUM(1),
-                                    IPC_NUM(0), IPC_NUM(1), ID(id), ID(filter));
+                                    IPC_NUM(0), IPC_NUM(1), ID(id), ID(filter), IPC_NUM(0));
     send_to_hub(w, &m);
     settle();
 }
@@ -1000,8 +1000,9 @@ START_TEST(who_comes_back_finds_everything_though_it_was_not_written)
         uint64_t claim = 20 + i * 10;
         char filter[16];
         snprintf(filter, sizeof filter, "t/%u", i);
-        struct ipc_message sub = IPC_MAKE(SUBSCRIBE, IPC_NUM(++peer[0].requests), IPC_NUM(claim - 10),
-                                          IPC_NUM(1), IPC_NUM(0), IPC_NUM(1), ID("a"), ID(filter));
+        struct ipc_message sub =
+            IPC_MAKE(SUBSCRIBE, IPC_NUM(++peer[0].requests), IPC_NUM(claim - 10), IPC_NUM(1), IPC_NUM(0),
+                     IPC_NUM(1), ID("a"), ID(filter), IPC_NUM(0));
         struct ipc_message close =
             IPC_MAKE(CLOSE, IPC_NUM(++peer[0].requests), IPC_NUM(claim - 10), IPC_NUM(60), IPC_NUM(0),
                      ID("a"), IPC_BYTES("", 0), IPC_BYTES("", 0), IPC_NUM(0));
