@@ -119,7 +119,8 @@ static void rig_tell_opened(struct rig *r)
         if (!r->opened)
             r->last_opened = &r->opened;
         if (!r->dead)
-            sessions_opened(r->sessions, o->id, strlen(o->id), o->claim, o->present, o->code);
+            sessions_opened(r->sessions, o->id, strlen(o->id), o->claim,
+                            o->present && r->left_open ? SESSION_LEFT_OPEN : o->present, o->code);
         free(o);
     }
 }
@@ -342,6 +343,7 @@ static void rig_stored_cb(void *ctx, const struct engine_session_view *v)
     s->expiry_s = v->session.expiry_s;
     s->outs = v->progress.outs;
     s->ins = v->progress.ins;
+    s->owes = v->progress.owes;
     for (unsigned i = 0; i < s->outs && i < 64; i++)
         s->out[i] = v->progress.out[i];
     for (unsigned i = 0; i < s->ins && i < 64; i++)

@@ -80,6 +80,7 @@ struct rig {
     enum engine_result refuse; /* what becomes of publishes that are to be kept; ENGINE_OK: they are */
     bool fail_progress;        /* PROGRESS is not stored: the disk does not work */
     bool fail_subscriptions;   /* nor are SUBSCRIBE and UNSUBSCRIBE */
+    bool left_open;            /* who had a session before has not said how far it was */
     uint8_t open_code;         /* what OPEN is answered with */
     /* who has which client id */
     struct rig_claim {
@@ -153,7 +154,7 @@ struct rig_stored {
     bool found;
     uint64_t cursor, disconnected_ms;
     uint32_t expiry_s;
-    unsigned outs, ins, subscriptions;
+    unsigned outs, ins, owes, subscriptions;
     struct engine_inflight out[64];
     uint16_t in[64];
     struct {

@@ -556,6 +556,248 @@ START_TEST(the_connection_may_end_in_the_middle)
 }
 END_TEST
 
+/* ---- what is owed when the connection ends ---- */
+
+/* The other side of many messages of QoS 1 and 2, over several connections. */
+struct taker {
+    unsigned came[300];
+    bool done[300], dup; /* dup: all that comes has to say so */
+    uint16_t id[300];
+};
+
+static unsigned number_of(const struct mqtt_publish *m)
+{
+    char text[128];
+    snprintf(text, sizeof text, "%.*s", (int)m->topic.len, m->topic.data);
+    return (unsigned)atoi(strrchr(text, '/') + 1);
+}
+
+/* A message: one that is complete does not come again, and none under another identifier. */
+static void take_publish(struct peer *p, struct taker *t, const struct mqtt_publish *m)
+{
+    unsigned i = number_of(m);
+    ck_assert(m->retain);
+    ck_assert_msg(!t->done[i], "%u is complete and comes again", i);
+    ck_assert(!t->dup || m->dup);
+    ck_assert(!t->came[i] || t->id[i] == m->packet_id);
+    t->id[i] = m->packet_id;
+    t->came[i]++;
+    peer_ack(p, m->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, m->packet_id);
+}
+
+/* Takes up to max messages; how many came. */
+static unsigned take(struct peer *p, struct taker *t, unsigned max)
+{
+    struct mqtt_packet m;
+    unsigned n = 0;
+    while (n < max && peer_next(p, &m)) {
+        if (m.type == MQTT_PUBREL) {
+            for (unsigned i = 0; i < 300; i++)
+                t->done[i] |= t->came[i] && t->id[i] == m.u.ack.packet_id;
+            peer_ack(p, MQTT_PUBCOMP, m.u.ack.packet_id);
+        } else if (m.type == MQTT_PUBLISH) {
+            take_publish(p, t, &m.u.publish);
+            n++;
+        }
+        rig_turn(p->r);
+    }
+    return n;
+}
+
+/* Until nothing comes any more: all have come. */
+static void take_rest(struct peer *p, struct taker *t, unsigned all)
+{
+    while (take(p, t, 300))
+        rig_turn(p->r);
+    for (unsigned i = 0; i < all; i++)
+        ck_assert_msg(t->came[i], "%u has not come", i);
+}
+
+/* [MQTT-3.3.1-9], 3.1.1 [MQTT-3.3.1-6]: a subscription that goes on has all that it has called for. */
+START_TEST(what_was_not_sent_yet_comes_after_a_resume)
+{
+    uint8_t version = versions[_i % 2], qos = (uint8_t)(1 + _i / 2);
+    struct taker t = {0};
+    struct peer p = peer_stored(&rig, "p", version, false);
+    retain_many(300, "x", 2);
+    peer_ask(&p, "many/#", qos, 0);
+    rig_turn(&rig);
+    for (unsigned round = 0; round < 5; round++) {
+        take(&p, &t, round * 20);
+        ck_assert_uint_eq(rig_stored(&rig, "p").owes, 1);
+        if (round % 2)
+            peer_disconnect(&p);
+        else
+            peer_drop(&p);
+        ck_assert_uint_eq(rig_stored(&rig, "p").owes, 1);
+        p = peer_stored(&rig, "p", version, true);
+    }
+    take_rest(&p, &t, 300);
+    for (unsigned i = 0; i < 300; i++)
+        ck_assert_msg(t.came[i] == 1, "%u came %u times", i, t.came[i]);
+    peer_disconnect(&p);
+    struct rig_stored s = rig_stored(&rig, "p");
+    ck_assert_uint_eq(s.outs, 0);
+    ck_assert_uint_eq(s.owes, 0);
+    p = peer_stored(&rig, "p", version, true);
+    peer_expect_nothing(&p);
+    peer_disconnect(&p);
+}
+END_TEST
+
+/* The worker is killed, with more or less of what it has sent on its way; QoS 2 is kept up. */
+START_TEST(what_was_not_sent_yet_outlives_the_worker)
+{
+    uint8_t version = versions[_i % 2], qos = (uint8_t)(1 + _i / 2 % 2);
+    unsigned arrive = (unsigned)_i / 4;
+    struct taker t = {0};
+    struct peer p = peer_stored(&rig, "p", version, false);
+    retain_many(300, "x", 2);
+    peer_ask(&p, "many/#", qos, 0);
+    rig_turn(&rig);
+    for (unsigned round = 0; round < 6; round++) {
+        take(&p, &t, round * 15);
+        rig.hold_requests = true;
+        take(&p, &t, round * 3);
+        rig_kill_worker(&rig, arrive);
+        peer_free(&p);
+        rig.left_open = t.dup = true;
+        p = peer_stored(&rig, "p", version, true);
+        rig.left_open = false;
+    }
+    take_rest(&p, &t, 300);
+    peer_disconnect(&p);
+    ck_assert_uint_eq(rig_stored(&rig, "p").owes, 0);
+}
+END_TEST
+
+/* [MQTT-3.10.4-2]: what is owed to a subscription ends with it, however the connection ends then. */
+START_TEST(unsubscribing_ends_what_is_owed)
+{
+    struct taker t = {0};
+    struct peer p = peer_stored(&rig, "p", MQTT_V5, false);
+    retain_many(100, "x", 1);
+    rig_publish(&rig, "other/200", "y", 1, true);
+    peer_ask(&p, "many/#", 1, 0);
+    peer_ask(&p, "other/#", 1, 0);
+    rig_turn(&rig);
+    ck_assert_uint_eq(rig_stored(&rig, "p").owes, 2);
+    unsigned before = take(&p, &t, 10);
+    for (struct mqtt_packet m; peer_next(&p, &m);)
+        ;
+    peer_unsubscribe(&p, "many/#");
+    peer_subscribe(&p, "many/#", 0x21);
+    if (_i) {
+        rig_kill_worker(&rig, 0);
+        peer_free(&p);
+    } else {
+        peer_drop(&p);
+    }
+    p = peer_stored(&rig, "p", MQTT_V5, true);
+    while (take(&p, &t, 300))
+        ;
+    unsigned came = 0;
+    for (unsigned i = 0; i < 100; i++)
+        came += t.came[i] > 0;
+    ck_assert_uint_ge(before, 10);
+    ck_assert_uint_le(came, before + rig.config.max_inflight);
+    ck_assert_uint_eq(t.came[200], 1);
+    peer_disconnect(&p);
+}
+END_TEST
+
+/* One that is replaced meanwhile comes by itself, as it was published, and the old one does not. */
+START_TEST(what_changes_meanwhile_comes_once)
+{
+    struct peer p = peer_stored(&rig, "p", MQTT_V5, false);
+    retain_many(100, "x", 1);
+    peer_ask(&p, "many/#", 1, 0);
+    rig_turn(&rig);
+    if (_i == 1) { /* while it is connected and cannot take more */
+        rig_publish(&rig, "many/95", "y", 1, true);
+        rig_publish(&rig, "many/96", "", 1, true);
+    }
+    if (_i == 2) {
+        rig_kill_worker(&rig, 0);
+        peer_free(&p);
+    } else {
+        peer_drop(&p);
+    }
+    if (_i != 1) {
+        rig_publish(&rig, "many/95", "y", 1, true);
+        rig_publish(&rig, "many/96", "", 1, true);
+    }
+    p = peer_stored(&rig, "p", MQTT_V5, true);
+    unsigned seen[100] = {0};
+    for (struct mqtt_packet m; peer_next(&p, &m);) {
+        ck_assert_int_eq(m.type, MQTT_PUBLISH);
+        unsigned n = number_of(&m.u.publish);
+        ck_assert_uint_eq(m.u.publish.retain, n != 95 && n != 96);
+        ck_assert_uint_eq(m.u.publish.payload.len, n != 96);
+        ck_assert_int_eq(n == 96 ? 0 : m.u.publish.payload.data[0], n == 95 ? 'y' : n == 96 ? 0 : 'x');
+        seen[n]++;
+        peer_ack(&p, MQTT_PUBACK, m.u.publish.packet_id);
+        rig_turn(&rig);
+    }
+    for (unsigned i = 0; i < 100; i++)
+        ck_assert_msg(seen[i] == 1, "%u came %u times", i, seen[i]);
+    peer_disconnect(&p);
+}
+END_TEST
+
+/* What nothing matches costs no more than the subscription; what is through is not owed any more. */
+START_TEST(what_is_owed_is_stored_while_it_is)
+{
+    struct peer p = peer_stored(&rig, "p", MQTT_V5, false);
+    retain_many(10, "x", 1);
+    rig_publish(&rig, "zero/1", "x", 0, true);
+    peer_subscribe(&p, "few/#", 1);
+    peer_subscribe(&p, "few", 1);
+    peer_subscribe(&p, "many/3", 0x21); /* never */
+    peer_ask(&p, "many/3", 0, 0);
+    peer_ask(&p, "zero/#", 1, 0);
+    rig_pass(&rig, 20000);
+    ck_assert_uint_eq(rig_stored(&rig, "p").owes, 0);
+    ck_assert_uint_eq(rig.progresses, 0);
+    for (struct mqtt_packet m; peer_next(&p, &m);)
+        ;
+    uint16_t id = peer_ask(&p, "many/4", 1, 0);
+    rig_turn(&rig);
+    peer_expect_suback(&p, id, 1);
+    ck_assert_uint_eq(rig_stored(&rig, "p").owes, 1);
+    peer_ack(&p, MQTT_PUBACK, expect_retained(&p, "many/4", "x", 1));
+    rig_pass(&rig, 20000);
+    ck_assert_uint_eq(rig_stored(&rig, "p").owes, 0);
+    ck_assert_uint_le(rig.progresses, 2);
+    peer_disconnect(&p);
+}
+END_TEST
+
+/* A message in flight may be retained, too, and called for by another subscription: each brings it. */
+START_TEST(what_is_in_flight_may_be_owed_as_well)
+{
+    struct peer p = peer_stored(&rig, "p", MQTT_V5, false);
+    peer_subscribe(&p, "a/#", 1);
+    rig_publish(&rig, "a/1", "x", 1, true);
+    uint16_t message = peer_expect_new(&p, "a/1", "x", 1);
+    uint16_t id = peer_ask(&p, "a/+", 1, 0);
+    rig_turn(&rig);
+    peer_expect_suback(&p, id, 1);
+    peer_expect_nothing(&p); /* its packet identifier is taken */
+    peer_drop(&p);
+    p = peer_stored(&rig, "p", MQTT_V5, true);
+    struct mqtt_publish again = peer_expect_publish(&p, "a/1", "x", 1);
+    ck_assert(again.dup);
+    ck_assert_uint_eq(again.packet_id, message);
+    peer_expect_nothing(&p);
+    peer_ack(&p, MQTT_PUBACK, message);
+    rig_turn(&rig);
+    peer_complete(&p, 1, expect_retained(&p, "a/1", "x", 1));
+    peer_expect_nothing(&p);
+    peer_disconnect(&p);
+}
+END_TEST
+
 static void add_tests(TCase *tc)
 {
     tcase_add_checked_fixture(tc, setup, teardown);
@@ -579,6 +821,12 @@ static void add_tests(TCase *tc)
     tcase_add_loop_test(tc, what_replaces_it_comes_once, 0, 3);
     tcase_add_test(tc, what_is_never_written_is_not_waited_for_long);
     tcase_add_test(tc, the_connection_may_end_in_the_middle);
+    tcase_add_loop_test(tc, what_was_not_sent_yet_comes_after_a_resume, 0, 4);
+    tcase_add_loop_test(tc, what_was_not_sent_yet_outlives_the_worker, 0, 16);
+    tcase_add_loop_test(tc, unsubscribing_ends_what_is_owed, 0, 2);
+    tcase_add_loop_test(tc, what_changes_meanwhile_comes_once, 0, 3);
+    tcase_add_test(tc, what_is_owed_is_stored_while_it_is);
+    tcase_add_test(tc, what_is_in_flight_may_be_owed_as_well);
 }
 
 UNIT_MAIN("session_retained")
