@@ -132,6 +132,11 @@ static inline void describe(void *ctx, const struct engine_session_view *v)
                       v->progress.out[i].packet_id, v->progress.out[i].state);
     for (unsigned i = 0; i < v->progress.ins; i++)
         at += sprintf(at, " in %u", v->progress.in[i]);
+    for (unsigned i = 0; i < v->progress.owes; i++) {
+        const struct engine_owed *o = &v->progress.owed[i];
+        at += sprintf(at, " owed %.*s:%llu:%.*s", o->len < 9 ? o->len : 9, o->filter,
+                      (unsigned long long)o->asked, o->after_len, o->after);
+    }
 }
 
 static inline const char *session(const char *id)
@@ -161,6 +166,14 @@ static inline void subscribe(const char *id, const char *filter, uint8_t options
                                     .options = options,
                                     .identifier = identifier,
                                     .since = since};
+    rig.ops->subscribe(rig.engine, id, strlen(id), &s);
+}
+
+/* One that is owed retained messages up to a number. */
+static inline void subscribe_owed(const char *id, const char *filter, uint64_t asked)
+{
+    struct engine_subscription s = {
+        .filter = filter, .len = (uint16_t)strlen(filter), .options = 1, .asked = asked};
     rig.ops->subscribe(rig.engine, id, strlen(id), &s);
 }
 

@@ -257,6 +257,20 @@ static unsigned count_of(const char *filter)
     return count;
 }
 
+static void progress_cb(void *ctx, const struct engine_session_view *v)
+{
+    *(struct engine_progress *)ctx = v->progress;
+}
+
+/* How much a session has in flight, and is owed. */
+static void assert_progress(const char *id, unsigned outs, unsigned owes)
+{
+    struct engine_progress p;
+    ck_assert(rig.ops->session_get(rig.reader, id, strlen(id), progress_cb, &p));
+    ck_assert_uint_eq(p.outs, outs);
+    ck_assert_uint_eq(p.owes, owes);
+}
+
 /* In format 1 the index had all messages, and nothing said so. */
 START_TEST(a_file_of_format_1_is_taken_over)
 {
@@ -283,6 +297,27 @@ START_TEST(a_file_of_format_1_is_taken_over)
     rig_close(&rig);
     unlink(path_of("holdfast.mdb"));
     rig_open(&rig);
+}
+END_TEST
+
+/* Up to format 2 progress did not say what is owed. */
+START_TEST(a_file_of_format_2_is_taken_over)
+{
+    const struct engine_inflight out = {.seq = 101, .state = ENGINE_SENT};
+    const struct engine_progress p = {.cursor = 10, .out = &out, .outs = 1};
+    const struct engine_subscription sub = {.filter = "a", .len = 1, .options = 1, .asked = 40};
+    const struct engine_session s = {.cursor = 5, .expiry_s = 60};
+    rig.ops->session_put(rig.engine, "c", 1, &s);
+    rig.ops->progress(rig.engine, "c", 1, &p);
+    rig_commit(&rig);
+    rig_close(&rig);
+    lmdb_put("meta", "format", "HOLDFAST\x02\0\0\0", 12);
+    rig_open(&rig);
+    assert_progress("c", 1, 0);
+    rig.ops->subscribe(rig.engine, "c", 1, &sub);
+    rig_commit(&rig);
+    assert_progress("c", 1, 1);
+    rig_assert_sound(&rig);
 }
 END_TEST
 
@@ -734,6 +769,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, a_limit_beyond_the_address_space_is_said);
     tcase_add_test(tc, a_file_that_is_not_ours_is_not_touched);
     tcase_add_test(tc, a_file_of_format_1_is_taken_over);
+    tcase_add_test(tc, a_file_of_format_2_is_taken_over);
     tcase_add_test(tc, another_programs_tables_and_a_newer_format_are_refused);
     tcase_add_test(tc, a_file_cut_short_is_refused);
     tcase_add_test(tc, a_damaged_head_is_refused_or_the_older_one_used);

@@ -70,6 +70,82 @@ START_TEST(progress_moves_the_cursor_forward_and_replaces_what_is_in_flight)
 }
 END_TEST
 
+/* What is owed comes with a subscription and goes with it; progress replaces all of it. */
+START_TEST(what_is_owed_is_kept_with_the_progress)
+{
+    begin(_i);
+    struct engine_inflight out = {.seq = 101, .state = ENGINE_SENT};
+    struct engine_owed owed[] = {{.filter = "a/#", .len = 3, .after = "a/5", .after_len = 3, .asked = 40},
+                                 {.filter = "b", .len = 1, .asked = 41}};
+    put_session("c", 50, 0, 9, "");
+    subscribe_owed("c", "a/#", 40);
+    subscribe_owed("c", "b", 41);
+    subscribe_owed("c", "d", 0);
+    subscribe_owed("nobody", "d", 42);
+    rig_commit(&rig);
+    ck_assert_str_eq(session("c"), "c cursor 50 away 0 expiry 9 extra ; a/#:1:0:0 b:1:0:0 d:1:0:0 "
+                                   "owed a/#:40: owed b:41:");
+    struct engine_progress p = {.cursor = 60, .out = &out, .outs = 1, .owed = owed, .owes = 2};
+    rig.ops->progress(rig.engine, "c", 1, &p);
+    rig_commit(&rig);
+    ck_assert_str_eq(session("c"), "c cursor 60 away 0 expiry 9 extra ; a/#:1:0:0 b:1:0:0 d:1:0:0 "
+                                   "out 101/0/0 owed a/#:40:a/5 owed b:41:");
+    subscribe_owed("c", "a/#", 70); /* from the beginning */
+    rig_commit(&rig);
+    ck_assert_str_eq(session("c"), "c cursor 60 away 0 expiry 9 extra ; a/#:1:0:0 b:1:0:0 d:1:0:0 "
+                                   "out 101/0/0 owed b:41: owed a/#:70:");
+    rig.ops->unsubscribe(rig.engine, "c", 1, "b", 1);
+    rig.ops->unsubscribe(rig.engine, "c", 1, "d", 1);
+    rig_commit(&rig);
+    ck_assert_str_eq(session("c"), "c cursor 60 away 0 expiry 9 extra ; a/#:1:0:0 out 101/0/0 owed a/#:70:");
+    p = (struct engine_progress){.cursor = 60};
+    rig.ops->progress(rig.engine, "c", 1, &p);
+    rig_commit(&rig);
+    ck_assert_str_eq(session("c"), "c cursor 60 away 0 expiry 9 extra ; a/#:1:0:0");
+    subscribe_owed("c", "a/#", 80);
+    rig.ops->unsubscribe(rig.engine, "c", 1, "a/#", 3);
+    rig_commit(&rig);
+    ck_assert_str_eq(session("c"), "c cursor 60 away 0 expiry 9 extra ;");
+    subscribe_owed("c", "a/#", 90);
+    rig.ops->session_remove(rig.engine, "c", 1);
+    put_session("c", 1, 0, 9, "");
+    rig_commit(&rig);
+    ck_assert_str_eq(session("c"), "c cursor 1 away 0 expiry 9 extra ;");
+    finish();
+}
+END_TEST
+
+static void count_owed(void *ctx, const struct engine_session_view *v)
+{
+    *(unsigned *)ctx = v->progress.owes;
+    for (unsigned i = 0; i < v->progress.owes; i++)
+        ck_assert_uint_eq(v->progress.owed[i].len, 60000);
+}
+
+/* Filters may be long and many: of those that are too many for one value the last ones are left out. */
+START_TEST(what_is_owed_has_a_limit)
+{
+    begin(_i);
+    static char filter[60001];
+    unsigned owes = 0;
+    memset(filter, 'm', 60000);
+    put_session("c", 50, 0, 9, "");
+    for (int i = 0; i < 8; i++) {
+        filter[0] = (char)('a' + i);
+        subscribe_owed("c", filter, 40);
+        rig_commit(&rig);
+    }
+    ck_assert(rig.ops->session_get(rig.reader, "c", 1, count_owed, &owes));
+    ck_assert_uint_eq(owes, ENGINE_OWED_BYTES / 60000);
+    filter[0] = 'a';
+    subscribe_owed("c", filter, 41);
+    rig_commit(&rig);
+    ck_assert(rig.ops->session_get(rig.reader, "c", 1, count_owed, &owes));
+    ck_assert_uint_eq(owes, ENGINE_OWED_BYTES / 60000);
+    finish();
+}
+END_TEST
+
 static bool count_one(void *ctx, const struct engine_session_view *v)
 {
     char **at = ctx;
@@ -201,6 +277,8 @@ static void add_tests(TCase *tc)
 {
     tcase_add_loop_test(tc, a_session_is_kept_with_its_subscriptions, 0, ENGINES);
     tcase_add_loop_test(tc, progress_moves_the_cursor_forward_and_replaces_what_is_in_flight, 0, ENGINES);
+    tcase_add_loop_test(tc, what_is_owed_is_kept_with_the_progress, 0, ENGINES);
+    tcase_add_loop_test(tc, what_is_owed_has_a_limit, 0, ENGINES);
     tcase_add_loop_test(tc, sessions_are_walked_in_pieces, 0, ENGINES);
     tcase_add_loop_test(tc, a_session_ends_when_its_expiry_interval_has_passed, 0, ENGINES);
     tcase_add_loop_test(tc, a_broadcast_to_many_sleeping_sessions_is_one_append, 0, ENGINES);

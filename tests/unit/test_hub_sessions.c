@@ -210,12 +210,18 @@ static void say_close(unsigned w, const char *id, uint64_t claim, uint32_t expir
     say_close_with(w, id, claim, expiry, 0, 0, NULL, 0);
 }
 
-static void say_subscribe(unsigned w, const char *id, uint64_t claim, const char *filter)
+/* One that is owed retained messages up to a number (0: none). */
+static void say_subscribe_owed(unsigned w, const char *id, uint64_t claim, const char *filter, uint64_t asked)
 {
     struct ipc_message m = IPC_MAKE(SUBSCRIBE, IPC_NUM(++peer[w].requests), IPC_NUM(claim), IPC_NUM(1),
-                                    IPC_NUM(0), IPC_NUM(1), ID(id), ID(filter), IPC_NUM(0));
+                                    IPC_NUM(0), IPC_NUM(1), ID(id), ID(filter), IPC_NUM(asked));
     send_to_hub(w, &m);
     settle();
+}
+
+static void say_subscribe(unsigned w, const char *id, uint64_t claim, const char *filter)
+{
+    say_subscribe_owed(w, id, claim, filter, 0);
 }
 
 static void say_progress(unsigned w, const char *id, uint64_t claim, uint64_t cursor)
@@ -274,6 +280,8 @@ struct stored {
     bool found;
     struct engine_session session;
     size_t subscriptions;
+    unsigned owes;
+    uint64_t asked; /* of the first one that is owed */
 };
 
 static void stored_cb(void *ctx, const struct engine_session_view *v)
@@ -281,6 +289,8 @@ static void stored_cb(void *ctx, const struct engine_session_view *v)
     struct stored *s = ctx;
     s->session = v->session;
     s->subscriptions = v->subscription_count;
+    s->owes = v->progress.owes;
+    s->asked = s->owes ? v->progress.owed[0].asked : 0;
 }
 
 /* As a reader in any process sees it. */
@@ -443,6 +453,21 @@ START_TEST(one_that_comes_back)
     assert_connected("a");
     ck_assert_uint_eq(stored("a").session.expiry_s, 30);
     ck_assert_uint_eq(stored("a").subscriptions, 1);
+}
+END_TEST
+
+/* What a subscription is owed is stored with it, until the worker says how far that has come. */
+START_TEST(one_that_is_owed_retained_messages)
+{
+    open_session(0, "a", 10, 60, false);
+    say_subscribe_owed(0, "a", 10, "t/+", 77);
+    say_subscribe(0, "a", 10, "u");
+    say_close(0, "a", 10, 60);
+    open_session(1, "a", 20, 30, true);
+    ck_assert_uint_eq(stored("a").owes, 1);
+    ck_assert_uint_eq(stored("a").asked, 77);
+    say_progress(1, "a", 20, 5);
+    ck_assert_uint_eq(stored("a").owes, 0);
 }
 END_TEST
 
@@ -1023,6 +1048,7 @@ static void add_tests(TCase *tc)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, a_new_session);
     tcase_add_test(tc, one_that_comes_back);
+    tcase_add_test(tc, one_that_is_owed_retained_messages);
     tcase_add_test(tc, a_clean_start);
     tcase_add_test(tc, an_end_without_expiry);
     tcase_add_test(tc, leaving_and_coming_back_within_one_commit);

@@ -54,6 +54,50 @@ START_TEST(everything_comes_back)
 }
 END_TEST
 
+static const struct engine_owed owed[] = {
+    {.filter = "a/#", .len = 3, .after = "a/5", .after_len = 3, .asked = 77},
+    {.filter = "b", .len = 1, .asked = UINT64_C(1) << 52}};
+
+START_TEST(what_is_owed_comes_back)
+{
+    const struct engine_inflight out = {101, 7, ENGINE_SENT, 1};
+    const uint16_t in = 9;
+    const struct engine_progress p = {
+        .cursor = 100, .out = &out, .in = &in, .owed = owed, .outs = 1, .ins = 1, .owes = 2};
+    struct progress_buffer *b = encode_and_decode(&p);
+    const struct engine_progress *got = progress_of(b);
+    ck_assert_uint_eq(got->in[0], 9);
+    ck_assert_uint_eq(got->owes, 2);
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_uint_eq(got->owed[i].asked, owed[i].asked);
+        ck_assert_uint_eq(got->owed[i].len, owed[i].len);
+        ck_assert_mem_eq(got->owed[i].filter, owed[i].filter, owed[i].len);
+        ck_assert_uint_eq(got->owed[i].after_len, owed[i].after_len);
+    }
+    ck_assert_mem_eq(got->owed[0].after, "a/5", 3);
+    progress_free(b);
+}
+END_TEST
+
+START_TEST(what_is_not_owed_is_refused)
+{
+    const struct engine_progress p = {.cursor = 100, .owed = owed, .owes = 2};
+    char bytes[64] = "";
+    size_t size = progress_size(&p), first = size - progress_owed_size(&owed[1]);
+    progress_encode(&p, bytes);
+    for (size_t len = 0; len < sizeof bytes; len++) {
+        struct progress_buffer *b = progress_decode(bytes, len);
+        ck_assert((b != NULL) == (len == 12 || len == first || len == size));
+        progress_free(b);
+    }
+    memset(bytes + 12, 0, 8); /* up to number 0 */
+    ck_assert_ptr_null(progress_decode(bytes, size));
+    progress_encode(&p, bytes);
+    memset(bytes + 12 + 8, 0xFF, 2); /* a filter beyond the end */
+    ck_assert_ptr_null(progress_decode(bytes, size));
+}
+END_TEST
+
 /* Whether it goes with messages is the hub's to say, by the request in which it comes; the bytes do not. */
 START_TEST(what_it_goes_with_is_not_encoded)
 {
@@ -109,6 +153,8 @@ static void add_tests(TCase *tc)
 {
     tcase_add_test(tc, nothing_in_flight);
     tcase_add_test(tc, everything_comes_back);
+    tcase_add_test(tc, what_is_owed_comes_back);
+    tcase_add_test(tc, what_is_not_owed_is_refused);
     tcase_add_test(tc, what_it_goes_with_is_not_encoded);
     tcase_add_test(tc, the_most_there_can_be);
     tcase_add_test(tc, what_is_none_is_refused);

@@ -769,6 +769,18 @@ START_TEST(what_is_owed_is_stored_while_it_is)
     rig_pass(&rig, 20000);
     ck_assert_uint_eq(rig_stored(&rig, "p").owes, 0);
     ck_assert_uint_le(rig.progresses, 2);
+    for (unsigned i = 0; i < 100; i++) {
+        char topic[16];
+        snprintf(topic, sizeof topic, "wide/%u", i);
+        rig_publish(&rig, topic, "x", 1, true);
+    }
+    id = peer_ask(&p, "+/none", 1, 0); /* too many topics to say at once that it is none */
+    rig_turn(&rig);
+    peer_expect_suback(&p, id, 1);
+    ck_assert_uint_eq(rig_stored(&rig, "p").owes, 1);
+    rig_pass(&rig, 20000);
+    peer_expect_nothing(&p);
+    ck_assert_uint_eq(rig_stored(&rig, "p").owes, 0);
     peer_disconnect(&p);
 }
 END_TEST

@@ -131,6 +131,11 @@ START_TEST(replaced_options)
     ck_assert_uint_eq(options, 1);
     ck_assert(!topic_cursor_next(tree, &c, &session, &options));
     topic_cursor_close(tree, &c);
+    ck_assert_int_eq(sub(2, "a/+", 0x1232), SUBSCRIBE_REPLACED);
+    ck_assert(topic_tree_get(tree, list[2], 2, "a/+", 3, &options));
+    ck_assert_uint_eq(options, 0x1232);
+    ck_assert(!topic_tree_get(tree, list[2], 2, "a/#", 3, &options));
+    ck_assert(!topic_tree_get(tree, list[3], 3, "a/+", 3, &options));
 }
 END_TEST
 
