@@ -150,8 +150,7 @@ def test_wildcards_find_what_the_standard_says(gateway):
         assert sorted(retained(gateway, topic_filter)) == sorted(expected), topic_filter
 
 
-def test_many_retained_messages_come_all_once(gateway):
-    count = 3000
+def retain_many(gateway, count):
     with gateway.client("from") as sender:
         for base in range(0, count, 10):
             ids = range(base, base + 10)
@@ -159,6 +158,11 @@ def test_many_retained_messages_come_all_once(gateway):
                                  for i in ids))
             for i in ids:
                 sender.expect_ack(mqtt.PUBACK, 1 + i)
+
+
+def test_many_retained_messages_come_all_once(gateway):
+    count = 3000
+    retain_many(gateway, count)
     with gateway.client("to", props={"receive_max": 7}) as to:
         to.subscribe(("#", 1))
         got = to.take_all(count, timeout=60)
@@ -285,6 +289,29 @@ def test_a_retained_message_that_was_not_acknowledged_comes_again(gateway):
         assert again.dup and again.packet_id == first.packet_id
         to.ping()
     with gateway.client("to", **session()) as to:
+        to.expect_silence(0.2)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_retained_messages_that_were_not_sent_yet_come_after_a_reset(gateway, version):
+    count, acknowledged = 3000, []
+    options = session() if version == V5 else {"clean": False}
+    retain_many(gateway, count)
+    to = gateway.client("to", version, **options)
+    to.subscribe(("many/#", 1))
+    for n in (500, 0, 800):
+        acknowledged += [to.acknowledge(to.expect_publish()).topic for _ in range(n)]
+        to.send(mqtt.PING)
+        while to.recv().type != mqtt.PINGRESP:
+            pass  # what comes before it is not acknowledged any more
+        to.abort()
+        to = gateway.client("to", version, **options)
+        assert to.connack.session_present == 1
+    acknowledged += [m.topic for m in to.take_all(count - len(acknowledged), timeout=60)]
+    assert len(acknowledged) == len(set(acknowledged)) == count
+    to.expect_silence(0.2)
+    to.close()
+    with gateway.client("to", version, **options) as to:
         to.expect_silence(0.2)
 
 

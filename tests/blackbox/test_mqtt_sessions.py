@@ -604,6 +604,36 @@ def test_outgoing_qos_2_is_not_duplicated(gateway, after_death):
         new.expect_silence(0.1)
 
 
+@pytest.mark.parametrize("qos", [1, 2])
+def test_retained_messages_that_were_not_sent_yet_survive(gateway, after_death, qos):
+    """A subscription has called for them and was granted; of QoS 2 none that is complete comes as new."""
+    topics = {f"t/{i}" for i in range(100)}
+    with gateway.client("from") as sender:
+        for topic in topics:
+            sender.publish_acked(topic, "x", 1, retain=True)
+            sender.publish_acked(topic, "x", 2, retain=True)
+    client = gateway.client("c", **session(receive_max=1))
+    client.subscribe(("t/#", qos))
+    complete = [client.acknowledge(client.expect_publish()).topic for _ in range(20)]
+    gateway = after_death(gateway)
+    client.close()
+    with gateway.client("c", **session()) as new:
+        assert new.connack.session_present == 1
+        came = []
+        with pytest.raises(mqtt.Silence):
+            while True:
+                packet_ = new.recv(1)
+                if packet_.type == PUBREL:
+                    new.ack(PUBCOMP, packet_.packet_id)
+                    continue
+                came.append(packet_.topic)
+                assert packet_.retain
+                new.ack(PUBACK if qos == 1 else PUBREC, packet_.packet_id)
+        assert set(complete) | set(came) == topics
+        if qos == 2:
+            assert len(complete) + len(came) == len(topics)
+
+
 def test_incoming_qos_2_is_not_duplicated(gateway, after_death):
     with gateway.client("to", **session()) as to:
         to.subscribe(("t", 2))
