@@ -82,7 +82,7 @@ struct engine_owed {
     uint16_t len, after_len;
     uint64_t asked; /* retained messages with greater numbers are not owed: the log has them */
 };
-/* The most of them that are kept of a session, in bytes of filters and topics. */
+/* The most of them that are kept of a session, in bytes: each is 12, its filter and its topic. */
 #define ENGINE_OWED_BYTES (256u << 10)
 
 /* How far a session has come, replaced as a whole. */

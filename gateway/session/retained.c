@@ -61,18 +61,12 @@ static void free_one(struct retained *r)
     free(r);
 }
 
-static struct retained *make(const char *filter, size_t len, sub_options options)
+static struct retained *add(struct retained_list *l, const char *filter, size_t len, sub_options options)
 {
     struct retained *r = xcalloc(1, sizeof *r);
     r->filter = xstrndup(filter, len);
     r->len = len;
     r->options = options;
-    return r;
-}
-
-static struct retained *add(struct retained_list *l, const char *filter, size_t len, sub_options options)
-{
-    struct retained *r = make(filter, len, options);
     if (l->last)
         l->last->next = r;
     else
@@ -218,7 +212,8 @@ static bool give(void *ctx, const struct message_parts *m, uint64_t time_ms)
     return !g->declined;
 }
 
-/* The first filter's are sent, all of them. */
+/* The first filter's are sent, all of them. The ones in flight from an earlier connection come first: what was
+ * not found under any filter is not retained any more, and must not hold its packet identifier. */
 static enum outcome end_first(struct sessions *s, uint32_t id, struct retained_list *l)
 {
     struct session *ses = session_at(s, id);
@@ -245,6 +240,7 @@ static enum outcome read_sys_topics(struct sessions *s, uint32_t id, struct reta
     return end_first(s, id, l);
 }
 
+/* Whether everything up to a number is there to be read. */
 static bool can_be_read(const struct sessions *s, uint64_t seq)
 {
     return s->config->log_sync != LOG_SYNC_INTERVAL || s->settings.engine->reader_newest(s->reader) >= seq;

@@ -199,13 +199,6 @@ static uint32_t find_sub(const struct topic_tree *t, sub_list list, uint32_t ses
     return 0;
 }
 
-bool topic_tree_has(const struct topic_tree *t, sub_list list, uint32_t session, const char *filter,
-                    size_t len)
-{
-    uint32_t topic = hash_index_find(t->index, hash_bytes(filter, len), filter, len);
-    return topic && find_sub(t, list, session, topic);
-}
-
 bool topic_tree_get(const struct topic_tree *t, sub_list list, uint32_t session, const char *filter,
                     size_t len, sub_options *options)
 {
@@ -214,6 +207,13 @@ bool topic_tree_get(const struct topic_tree *t, sub_list list, uint32_t session,
     if (id)
         *options = options_of(t, sub_at(t, id), id);
     return id != 0;
+}
+
+bool topic_tree_has(const struct topic_tree *t, sub_list list, uint32_t session, const char *filter,
+                    size_t len)
+{
+    sub_options ignored;
+    return topic_tree_get(t, list, session, filter, len, &ignored);
 }
 
 /* Forgets a subscription's identifier. When it was the last one, their memory goes too. */

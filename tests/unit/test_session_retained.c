@@ -539,6 +539,22 @@ START_TEST(what_is_never_written_is_not_waited_for_long)
 }
 END_TEST
 
+/* Nor is it forgotten with the connection, although nobody could tell yet whether there is one. */
+START_TEST(what_was_told_is_owed)
+{
+    rig.config.log_sync = LOG_SYNC_INTERVAL;
+    struct peer p = peer_stored(&rig, "p", MQTT_V5, false);
+    struct message_parts parts = tell_ahead("many/0", "x", 1);
+    peer_subscribe(&p, "many/+", 1);
+    peer_drop(&p);
+    rig.ops->retain(rig.engine, &parts);
+    p = peer_stored(&rig, "p", MQTT_V5, true);
+    peer_complete(&p, 1, expect_retained(&p, "many/0", "x", 1));
+    peer_disconnect(&p);
+    ck_assert_uint_eq(rig_stored(&rig, "p").owes, 0);
+}
+END_TEST
+
 START_TEST(the_connection_may_end_in_the_middle)
 {
     retain_many(100, "x", 1);
@@ -832,6 +848,7 @@ static void add_tests(TCase *tc)
     tcase_add_loop_test(tc, what_was_told_is_waited_for, 0, 3);
     tcase_add_loop_test(tc, what_replaces_it_comes_once, 0, 3);
     tcase_add_test(tc, what_is_never_written_is_not_waited_for_long);
+    tcase_add_test(tc, what_was_told_is_owed);
     tcase_add_test(tc, the_connection_may_end_in_the_middle);
     tcase_add_loop_test(tc, what_was_not_sent_yet_comes_after_a_resume, 0, 4);
     tcase_add_loop_test(tc, what_was_not_sent_yet_outlives_the_worker, 0, 16);
