@@ -212,8 +212,8 @@ static bool give(void *ctx, const struct message_parts *m, uint64_t time_ms)
     return !g->declined;
 }
 
-/* The first filter's are sent, all of them. The ones in flight from an earlier connection come first: what was
- * not found under any filter is not retained any more, and must not hold its packet identifier. */
+/* The first filter's are sent, all of them. The ones in flight from an earlier connection come first: what
+ * was not found under any filter is not retained any more, and must not hold its packet identifier. */
 static enum outcome end_first(struct sessions *s, uint32_t id, struct retained_list *l)
 {
     struct session *ses = session_at(s, id);
