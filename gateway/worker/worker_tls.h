@@ -12,8 +12,8 @@
 
 struct worker_tls;
 
-/* Loads args->tls_fd, closes it, and tells the net what each listener speaks. NULL: something in it is wrong, and has
- * been logged. `args` and `n` must stay. */
+/* Loads args->tls_fd, closes it, and tells the net what each listener speaks. NULL: something in it is wrong,
+ * and has been logged. `args` and `n` must stay. */
 struct worker_tls *worker_tls_new(const struct process_args *args, struct net *n);
 /* All connections must be gone. */
 void worker_tls_free(struct worker_tls *t);
