@@ -43,7 +43,8 @@ struct opening {
 /* An OPENED that waits for its commit. */
 struct answer {
     struct engine_claim claim;
-    uint8_t present; /* as in OPENED */
+    bool present; /* as in OPENED, both */
+    uint64_t unsure_to;
     size_t id_len;
     char id[];
 };
@@ -104,8 +105,9 @@ static void free_opening(struct hub_openings *all, struct opening *o)
 static void send_answer(struct hub *h, const struct answer *a, uint8_t code)
 {
     struct engine_claim holder;
-    struct ipc_message m = IPC_MAKE(OPENED, IPC_NUM(a->claim.number), IPC_NUM(code ? 0 : a->present),
-                                    IPC_NUM(code), IPC_BYTES(a->id, a->id_len));
+    struct ipc_message m =
+        IPC_MAKE(OPENED, IPC_NUM(a->claim.number), IPC_NUM(!code && a->present),
+                 IPC_NUM(code ? 0 : a->unsure_to), IPC_NUM(code), IPC_BYTES(a->id, a->id_len));
     if (h->engine_ops->find(h->engine, a->id, a->id_len, &holder) && claim_equals(holder, a->claim))
         (void)!hub_send(h, a->claim.worker, &m);
 }
@@ -118,11 +120,12 @@ static void committed_cb(struct hub *h, void *arg, enum engine_result result)
     free(a);
 }
 
-/* Answers with the commit of what was handed in. */
-static void answer_later(struct hub *h, const struct opening *o, uint8_t present)
+/* Answers with the commit of what was handed in, that the session is as stored. */
+static void answer_later(struct hub *h, const struct opening *o, const struct hub_stored *s)
 {
     struct answer *a = xmalloc(sizeof *a + o->id_len);
-    *a = (struct answer){.claim = o->request.mine, .present = present, .id_len = o->id_len};
+    *a = (struct answer){
+        .claim = o->request.mine, .present = s->was_present, .unsure_to = s->unsure_to, .id_len = o->id_len};
     if (o->id_len)
         memcpy(a->id, o->id, o->id_len);
     hub_on_committed(h, committed_cb, a);
@@ -138,6 +141,14 @@ static void end_stored(struct hub *h, const struct opening *o, const struct hub_
     hub_will_cancel(h, o->id, o->id_len);
 }
 
+/* Up to which number it is not known what the session was sent. */
+static uint64_t unsure_to(const struct hub *h, const struct hub_stored *old)
+{
+    if (!old)
+        return 0;
+    return old->disconnected_ms ? old->unsure_to : h->newest; /* it was not given back */
+}
+
 /* The session as it is when its new owner has it. */
 static struct hub_stored handed_over(struct hub *h, const struct opening *o, const struct hub_stored *old)
 {
@@ -145,13 +156,7 @@ static struct hub_stored handed_over(struct hub *h, const struct opening *o, con
                                .expiry_s = o->request.expiry_s,
                                .opener = o->request.mine,
                                .was_present = old != NULL,
-                               .was_left_open = old && (old->was_left_open || !old->disconnected_ms)};
-}
-
-/* What OPENED says of the session. */
-static uint8_t presence_of(const struct hub_stored *s)
-{
-    return s->was_present ? s->was_left_open ? 2 : 1 : 0;
+                               .unsure_to = unsure_to(h, old)};
 }
 
 /* OPEN: gives the stored session, or a new one. One that it was given already (the hub was killed before it
@@ -164,7 +169,7 @@ static void perform_asked(struct hub *h, const struct opening *o)
         return;
     bool present = hub_stored_get(h, o->id, o->id_len, &s);
     if (present && s.disconnected_ms == 0 && claim_equals(s.opener, o->request.mine)) {
-        answer_later(h, o, presence_of(&s));
+        answer_later(h, o, &s);
         return;
     }
     if (present && (o->request.clean_start || hub_stored_is_over(&s, clock_wall_ms()))) {
@@ -174,7 +179,7 @@ static void perform_asked(struct hub *h, const struct opening *o)
     struct hub_stored given = handed_over(h, o, present ? &s : NULL);
     hub_stored_put(h, o->id, o->id_len, &given);
     hub_will_cancel(h, o->id, o->id_len);
-    answer_later(h, o, presence_of(&given));
+    answer_later(h, o, &given);
 }
 
 static void perform(struct hub *h, const struct opening *o)

@@ -37,7 +37,7 @@ static const struct timeval at_once = {0, 0};
 static void put_away(struct hub *h, const struct engine_session_view *v, struct hub_stored *s)
 {
     s->disconnected_ms = clock_wall_ms();
-    s->was_left_open = true;
+    s->unsure_to = h->newest;
     hub_stored_put(h, v->client_id, v->client_id_len, s);
     h->sessions->reconcile->put_away++;
 }

@@ -173,8 +173,8 @@ static void put_away(struct hub *h, struct hub_stored *s, const struct closing *
 {
     s->disconnected_ms = clock_wall_ms();
     s->expiry_s = c->expiry_s;
-    s->was_left_open &=
-        c->progress.len == 0 || c->is_unsure; /* it was not even answered, or has not read all */
+    if (c->progress.len && !c->is_unsure) /* it was answered, and has read all */
+        s->unsure_to = 0;
     s->will = c->will;
     s->ends_with_will = c->expiry_s != ENGINE_EXPIRY_NEVER && c->expiry_s <= c->will_delay_s;
     s->will_due_ms =

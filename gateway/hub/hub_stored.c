@@ -7,6 +7,7 @@
  * machine writes and reads it:
  *
  *      opener 8 (claim number, worker in the upper 13 bits)   flags 1
+ *      only if it is not known what it was sent: up to which number 8
  *      only with a will: due 8, expiry interval 4, the encoded PUBLISH
  *
  * The opener says whether a worker that speaks of the session is the one that has it; the registry of claims
@@ -26,11 +27,12 @@
 #include "gateway/hub/hub_sessions.h"
 
 #define HEAD_SIZE  9
-#define WILL_HEAD  (HEAD_SIZE + 12)
+#define WILL_HEAD  12
+#define EXTRA_MAX  (HEAD_SIZE + 8 + WILL_HEAD) /* and the will */
 #define CLAIM_BITS 51
 #define BUCKETS    4096u
 
-enum { FLAG_PRESENT = 1, FLAG_ENDS = 2, FLAG_LEFT_OPEN = 4 };
+enum { FLAG_PRESENT = 1, FLAG_ENDS = 2, FLAG_UNSURE = 8 };
 
 /* What was handed in about one client id. */
 struct pending {
@@ -83,35 +85,51 @@ static struct engine_claim opener_of_bits(uint64_t bits)
 /* Reads them into *s. Those of nobody's (another generation, a generator of tests) say nothing. */
 static void read_extra(struct hub_stored *s, const char *at, size_t len)
 {
+    const char *end = at + len;
     uint64_t bits;
     s->opener.worker = ENGINE_NO_WORKER;
     if (len < HEAD_SIZE)
         return;
     memcpy(&bits, at, 8);
+    unsigned flags = (unsigned char)at[8];
     s->opener = opener_of_bits(bits);
-    s->was_present = at[8] & FLAG_PRESENT;
-    s->was_left_open = at[8] & FLAG_LEFT_OPEN;
-    if (len <= WILL_HEAD)
+    s->was_present = flags & FLAG_PRESENT;
+    at += HEAD_SIZE;
+    if (flags & FLAG_UNSURE && end - at >= 8) {
+        memcpy(&s->unsure_to, at, 8);
+        at += 8;
+    }
+    if (end - at <= WILL_HEAD)
         return;
-    s->ends_with_will = at[8] & FLAG_ENDS;
-    memcpy(&s->will_due_ms, at + HEAD_SIZE, 8);
-    memcpy(&s->expiry_s, at + HEAD_SIZE + 8, 4);
-    s->will = (struct ipc_bytes){.data = at + WILL_HEAD, .len = (uint32_t)(len - WILL_HEAD)};
+    s->ends_with_will = flags & FLAG_ENDS;
+    memcpy(&s->will_due_ms, at, 8);
+    memcpy(&s->expiry_s, at + 8, 4);
+    at += WILL_HEAD;
+    s->will = (struct ipc_bytes){.data = at, .len = (uint32_t)(end - at)};
 }
 
-/* Writes them; returns the size. `out` has room for WILL_HEAD bytes and the will. */
+static char *put(char *at, const void *bytes, size_t len)
+{
+    memcpy(at, bytes, len);
+    return at + len;
+}
+
+/* Writes them; returns the size, of which the will is the end. `out` has room for EXTRA_MAX bytes and the
+ * will. */
 static size_t write_extra(const struct hub_stored *s, char *out)
 {
     uint64_t bits = opener_bits(s->opener);
-    memcpy(out, &bits, 8);
-    out[8] = (char)((s->was_present ? FLAG_PRESENT : 0) | (s->was_left_open ? FLAG_LEFT_OPEN : 0) |
-                    (s->will.len && s->ends_with_will ? FLAG_ENDS : 0));
-    if (!s->will.len)
-        return HEAD_SIZE;
-    memcpy(out + HEAD_SIZE, &s->will_due_ms, 8);
-    memcpy(out + HEAD_SIZE + 8, &s->expiry_s, 4);
-    memcpy(out + WILL_HEAD, s->will.data, s->will.len);
-    return WILL_HEAD + (size_t)s->will.len;
+    char flags = (char)((s->was_present ? FLAG_PRESENT : 0) | (s->unsure_to ? FLAG_UNSURE : 0) |
+                        (s->will.len && s->ends_with_will ? FLAG_ENDS : 0));
+    char *at = put(put(out, &bits, 8), &flags, 1);
+    if (s->unsure_to)
+        at = put(at, &s->unsure_to, 8);
+    if (s->will.len) {
+        at = put(at, &s->will_due_ms, 8);
+        at = put(at, &s->expiry_s, 4);
+        at = put(at, s->will.data, s->will.len);
+    }
+    return (size_t)(at - out);
 }
 
 /* What the engine is told: it would end a session whose will could not be published yet (the hub was not
@@ -226,7 +244,7 @@ bool hub_stored_of_view(struct hub *h, const struct engine_session_view *v, stru
 
 void hub_stored_put(struct hub *h, const char *id, size_t len, const struct hub_stored *s)
 {
-    char *extra = xmalloc(WILL_HEAD + (size_t)s->will.len);
+    char *extra = xmalloc(EXTRA_MAX + (size_t)s->will.len);
     struct engine_session stored = {.cursor = s->cursor,
                                     .disconnected_ms = s->disconnected_ms,
                                     .expiry_s = engine_expiry(s),
@@ -237,7 +255,7 @@ void hub_stored_put(struct hub *h, const char *id, size_t len, const struct hub_
     char *will = NULL;
     if (s->will.len) {
         will = extra; /* in the same place as before is not asked for: it moves to the front */
-        memmove(will, extra + WILL_HEAD, s->will.len);
+        memmove(will, extra + stored.extra_len - s->will.len, s->will.len);
     } else {
         free(extra);
     }

@@ -21,7 +21,8 @@ struct hub_stored {
     uint32_t expiry_s;
     struct engine_claim opener; /* the last one that it was given to; worker ENGINE_NO_WORKER: not known */
     bool was_present;           /* it was there before the opener came */
-    bool was_left_open; /* whoever had it before died without giving it back: nobody knows what it was sent */
+    uint64_t unsure_to;    /* whoever had it before died without giving it back: nobody knows which of the
+                              messages up to this number it was sent; 0: that is known */
     bool ends_with_will;   /* the will is due when the session's time is over */
     uint64_t will_due_ms;  /* wall clock */
     struct ipc_bytes will; /* an encoded PUBLISH that waits; len 0: none */

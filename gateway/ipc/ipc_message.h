@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IPC_VERSION     4
+#define IPC_VERSION     5
 #define IPC_MAX_FIELDS  18
 #define IPC_MAX_DATA    (16u << 20)
 #define IPC_MAX_MESSAGE (36u << 20)

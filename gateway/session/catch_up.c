@@ -43,6 +43,7 @@ struct catch_up {
     struct filter *filters;
     size_t count, room;
     bool has_filters;
+    uint64_t unsure_to; /* messages up to this number may have been sent before */
     const struct engine_ops *engine;
     struct engine_scan *scan;
     struct retained_list retained;
@@ -170,6 +171,14 @@ void catch_up_restore(struct sessions *s, struct session *ses, const struct engi
     }
     restore_retained(s, ses, &v->progress);
 }
+
+void catch_up_unsure(struct sessions *s, struct session *ses, uint64_t to)
+{
+    if (to)
+        need(s, window_of(s, ses))->unsure_to = to;
+}
+
+uint64_t catch_up_unsure_to(const struct window *w) { return w->catch_up ? w->catch_up->unsure_to : 0; }
 
 void catch_up_subscribed(struct sessions *s, struct session *ses, const char *filter, size_t len,
                          uint64_t since)
@@ -382,6 +391,7 @@ static enum outcome read_log(struct sessions *s, uint32_t id)
         w->catch_up = NULL;
     } else {
         drop_scan(w->catch_up);
+        w->catch_up->unsure_to = 0;
     }
     return OUTCOME_GO_ON;
 }

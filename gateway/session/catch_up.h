@@ -16,6 +16,10 @@ void catch_up_if_room(struct sessions *s, uint32_t id);
 /* The filters with which a resumed session reads the log, and the retained messages that it has not
  * acknowledged or not been sent yet. */
 void catch_up_restore(struct sessions *s, struct session *ses, const struct engine_session_view *v);
+/* What a resumed session reads of messages up to this number may have been sent before. */
+void catch_up_unsure(struct sessions *s, struct session *ses, uint64_t to);
+/* That number, while it has not read all of them; 0: it has. */
+uint64_t catch_up_unsure_to(const struct window *w);
 /* A session that may be behind has subscribed, to messages after `since`, or unsubscribed. */
 void catch_up_subscribed(struct sessions *s, struct session *ses, const char *filter, size_t len,
                          uint64_t since);

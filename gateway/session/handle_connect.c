@@ -394,23 +394,23 @@ static void refuse_opening(struct sessions *s, uint32_t id, uint8_t code)
                    CLOSE_NO_SESSION);
 }
 
-void sessions_opened(struct sessions *s, const char *client_id, size_t len, uint64_t claim_number,
-                     uint8_t present, uint8_t code)
+void sessions_opened(struct sessions *s, const char *client_id, size_t len, const struct session_opening *o)
 {
+    uint8_t code = o->code;
     uint32_t id = sessions_find(s, client_id, len);
     struct session *ses = id ? session_at(s, id) : NULL;
     struct session_extra *extra = ses ? session_extra(s, ses) : NULL;
-    if (!ses || ses->claim != claim_number || !extra || !(extra->flags & EXTRA_OPENING) ||
+    if (!ses || ses->claim != o->claim || !extra || !(extra->flags & EXTRA_OPENING) ||
         net_conn(s->net, ses->conn)->state == CONN_DOOMED)
         return;
-    if (!code && present && !restore(s, id))
+    if (!code && o->present && !restore(s, id))
         code = MQTT_RC_SERVER_UNAVAILABLE;
     if (code) {
         refuse_opening(s, id, code);
         return;
     }
     struct acceptance a = {.is_v5 = extra->flags & EXTRA_V5,
-                           .present = present,
+                           .present = o->present,
                            .keepalive_changed = extra->flags & EXTRA_KEEPALIVE,
                            .expiry_changed = extra->flags & EXTRA_EXPIRY,
                            .is_assigned = extra->flags & EXTRA_ASSIGNED,
@@ -419,9 +419,8 @@ void sessions_opened(struct sessions *s, const char *client_id, size_t len, uint
     extra->flags &= (uint8_t)~EXTRA_OPENING;
     counter_add(COUNTER_SESSIONS_STORED, 1);
     accept_connect(s, conn, &a);
-    if (present == SESSION_LEFT_OPEN)
-        window_of(s, ses)->flags |= WINDOW_UNSURE;
-    if (present) {
+    if (o->present) {
+        catch_up_unsure(s, ses, o->unsure_to);
         counter_add(COUNTER_RESUMED, 1);
         resume_releases(s, id);
         share_join_all(s, id);

@@ -13,6 +13,7 @@
 #include "gateway/base/counters.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/xmalloc.h"
+#include "gateway/session/catch_up.h"
 #include "gateway/session/requests.h"
 #include "gateway/session/window.h"
 
@@ -112,12 +113,12 @@ static struct inflight *take_place(struct sessions *s, struct window *w, const s
 }
 
 /* Whether the message was, or may have been, sent before. */
-static bool is_again(const struct sessions *s, const struct session *ses, uint8_t qos,
+static bool is_again(const struct sessions *s, const struct session *ses, uint8_t qos, uint64_t seq,
                      const struct inflight *again, uint8_t flags)
 {
     const struct window *w = window_of(s, ses);
     bool may_be = !(flags & INFLIGHT_ASIDE) || flags & INFLIGHT_UNSURE;
-    return again || flags & INFLIGHT_DUP || (qos && w && w->flags & WINDOW_UNSURE && may_be);
+    return again || flags & INFLIGHT_DUP || (qos && w && may_be && seq <= catch_up_unsure_to(w));
 }
 
 bool id_is_taken(struct sessions *s, uint32_t id, const struct window *w, uint16_t packet_id)
@@ -135,7 +136,7 @@ enum publish_result publish_to(struct sessions *s, uint32_t id, const struct mes
     struct publish_form form = {.version = c->protocol,
                                 .qos = how->qos,
                                 .retain = retain,
-                                .dup = is_again(s, ses, how->qos, again, flags),
+                                .dup = is_again(s, ses, how->qos, m->seq, again, flags),
                                 .packet_id = how->qos ? window_packet_id(m->seq) : 0,
                                 .subscriptions = how->options,
                                 .subscription_count = how->has_identifier ? how->count : 0};

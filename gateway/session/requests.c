@@ -142,7 +142,7 @@ void request_close(struct sessions *s, uint32_t id, struct message *will)
     void *will_bytes = will ? encode_will(will, &will_len) : NULL;
     struct closing c = {.claim = ses->claim,
                         .expiry_s = extra->expiry_s,
-                        .is_unsure = w && w->flags & WINDOW_UNSURE,
+                        .is_unsure = w && catch_up_unsure_to(w),
                         .will_delay_s = rare ? rare->will_delay_s : 0,
                         .client_id = {.data = client_id, .len = (uint32_t)len},
                         .progress = {.data = progress, .len = (uint32_t)progress_len},

@@ -51,7 +51,7 @@ struct closing {
     uint64_t claim;
     uint32_t expiry_s, will_delay_s;
     struct ipc_bytes client_id, progress, will;
-    bool is_unsure; /* it has not read all that may have been sent before (SESSION_LEFT_OPEN) */
+    bool is_unsure; /* it has not read all that may have been sent before (catch_up_unsure()) */
 };
 void close_send(struct sessions *s, const struct closing *c);
 /* The same when a publish of QoS 2 is answered: with c->progress if it is kept, else with the other one. */

@@ -115,13 +115,16 @@ void sessions_set_reader(struct sessions *s, struct engine_reader *r);
 
 /* A request was answered: `result` says whether what was published is kept (enum engine_result). */
 void sessions_done(struct sessions *s, const struct session_cookie *cookie, int result);
-/* A stored session that is opened. Left open: nobody knows what it was sent on its last connection, so that
- * all it reads from the log is marked as perhaps sent before ([MQTT-3.3.1-1]). */
-enum session_presence { SESSION_NEW, SESSION_PRESENT, SESSION_LEFT_OPEN };
-/* The hub has given the session (its claim) to this worker, or says why not (a reason code of MQTT 5).
- * present: enum session_presence. */
-void sessions_opened(struct sessions *s, const char *client_id, size_t len, uint64_t claim, uint8_t present,
-                     uint8_t code);
+/* What the hub says of a stored session that was asked for (OPENED). */
+struct session_opening {
+    uint64_t claim;
+    uint8_t code; /* MQTT 5 reason code; 0: it is this worker's now */
+    bool present; /* it is not new */
+    uint64_t
+        unsure_to; /* which of the messages up to this number it was sent on its last connection nobody knows;
+                      what it reads of them from the log has DUP ([MQTT-3.3.1-1]). 0: that is known */
+};
+void sessions_opened(struct sessions *s, const char *client_id, size_t len, const struct session_opening *o);
 /* The fields of OPEN for a session that waits for OPENED; false: it does not. */
 bool sessions_is_opening(const struct sessions *s, uint32_t id, bool *clean_start, uint32_t *expiry_s);
 /* Whether the session is stored: it is claimed by OPEN, and not by CLAIM (a replay says CLAIM for both). */

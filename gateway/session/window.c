@@ -264,7 +264,7 @@ void window_catch_up_done(struct sessions *s, struct session *ses, struct window
         w->read = position;
     if (w->flags & WINDOW_BEHIND)
         counter_sub(COUNTER_SESSIONS_BEHIND, 1);
-    w->flags &= ~(uint32_t)(WINDOW_BEHIND | WINDOW_UNSURE);
+    w->flags &= ~(uint32_t)WINDOW_BEHIND;
     w->flags |= WINDOW_DIRTY;
     window_give_up(s, ses, false, UINT64_MAX);
 }

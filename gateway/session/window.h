@@ -37,7 +37,8 @@ enum {
         8,               /* QoS 2, done, but stored as not done: its packet identifier is taken until it is */
     INFLIGHT_TOLD = 16,  /* and the hub has been told */
     INFLIGHT_DUP = 32,   /* a shared message that this client may have been sent on an earlier connection */
-    INFLIGHT_UNSURE = 64 /* a retained message: with WINDOW_UNSURE it may have been sent before */
+    INFLIGHT_UNSURE = 64 /* a retained message that may have been sent before, if its number is among those of
+                            which that is not known (catch_up_unsure()) */
 };
 
 enum {
@@ -46,7 +47,6 @@ enum {
     WINDOW_QUEUED = 4,    /* in the queue of those to be looked after (catch_up.c) */
     WINDOW_STALLED = 32,  /* will be in it in a moment */
     WINDOW_STORING = 64,  /* a progress with which entries are told is under way */
-    WINDOW_UNSURE = 16,   /* what it reads from the log may have been sent before */
     WINDOW_HELD = 8,      /* its connection's input is held until publishes are answered */
     WINDOW_TO_STORE = 128 /* a progress is due, and has to wait until a publish is answered */
 };

@@ -196,9 +196,12 @@ static void on_deliver(struct hub_link *l, const struct ipc_message *in)
 
 static void on_opened(struct hub_link *l, const struct ipc_message *in)
 {
-    const struct ipc_bytes *id = &in->field[3].bytes;
-    l->handler->opened(l->ctx, id->data, id->len, in->field[0].num, (uint8_t)in->field[1].num,
-                       (uint8_t)in->field[2].num);
+    const struct ipc_bytes *id = &in->field[4].bytes;
+    const struct session_opening o = {.claim = in->field[0].num,
+                                      .present = in->field[1].num != 0,
+                                      .unsure_to = in->field[2].num,
+                                      .code = (uint8_t)in->field[3].num};
+    l->handler->opened(l->ctx, id->data, id->len, &o);
 }
 
 static void on_kick(struct hub_link *l, const struct ipc_message *in)

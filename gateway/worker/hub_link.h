@@ -26,9 +26,8 @@ struct hub_link_handler {
     void (*welcome)(void *ctx, uint64_t head);
     /* A request was answered, in the order they were made. result: enum engine_result, of publishes. */
     void (*done)(void *ctx, const struct session_cookie *cookie, int result);
-    /* A session was given to this worker (OPENED), or not (code: a reason code of MQTT 5). */
-    void (*opened)(void *ctx, const char *client_id, size_t len, uint64_t claim, uint8_t present,
-                   uint8_t code);
+    /* A session was given to this worker, or not. */
+    void (*opened)(void *ctx, const char *client_id, size_t len, const struct session_opening *o);
     /* Tells the claim of the first session above `after` with hub_link_claim(), or with hub_link_open() if it
      * waits for that, and returns the session; 0: there is none. */
     uint32_t (*replay)(void *ctx, uint32_t after);

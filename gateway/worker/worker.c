@@ -124,11 +124,10 @@ static void done_cb(void *ctx, const struct session_cookie *cookie, int result)
     sessions_done(w->sessions, cookie, result);
 }
 
-static void opened_cb(void *ctx, const char *client_id, size_t len, uint64_t claim, uint8_t present,
-                      uint8_t code)
+static void opened_cb(void *ctx, const char *client_id, size_t len, const struct session_opening *o)
 {
     struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
-    sessions_opened(w->sessions, client_id, len, claim, present, code);
+    sessions_opened(w->sessions, client_id, len, o);
 }
 
 static uint32_t replay_cb(void *ctx, uint32_t after)

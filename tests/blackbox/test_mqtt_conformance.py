@@ -232,6 +232,31 @@ def test_a_shared_message_that_its_member_refuses_goes_to_nobody_else(gateway):
         assert sorted(int(m.payload) for m in mine + theirs) == list(range(10))
 
 
+@pytest.mark.parametrize("killed", ["hf-worker-0", "all"])
+def test_what_is_published_after_a_crash_is_new(start, killed):
+    """[MQTT-4.3.2-2], [MQTT-4.3.3-2]: only what may have been sent before has DUP."""
+    def publish(first):
+        answer = gateway.http("POST", "/v1/publish", [{"topic": "t", "payload": str(i), "qos": 2} for i in range(first, first + 5)])
+        assert answer.status == 200
+
+    gateway = start()
+    for qos in (1, 2):
+        with gateway.client(f"to-{qos}", **session()) as to:
+            to.subscribe(("t", qos))
+    with gateway.client("to-1", **session()) as one, gateway.client("to-2", **session()) as two:
+        publish(0)
+        assert not [m for to in (one, two) for m in [to.expect_publish() for _ in range(5)] if m.dup]
+        if killed == "all":
+            gateway.kill_all()
+            gateway = start(data_dir=gateway.data_dir)
+        else:
+            gateway.wait_successor(killed, gateway.kill_child(killed))
+    publish(5)
+    for qos in (1, 2):
+        with gateway.client(f"to-{qos}", **session()) as to:
+            assert [(int(m.payload), m.dup) for m in [to.expect_publish() for _ in range(10)]] == [(i, i < 5) for i in range(10)]
+
+
 def test_what_was_sent_before_a_crash_has_dup_though_the_client_left_in_order_meanwhile(start):
     gateway = start(mqtt="max_inflight = 10")
     count = 60

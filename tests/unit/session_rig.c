@@ -119,8 +119,11 @@ static void rig_tell_opened(struct rig *r)
         if (!r->opened)
             r->last_opened = &r->opened;
         if (!r->dead)
-            sessions_opened(r->sessions, o->id, strlen(o->id), o->claim,
-                            o->present && r->left_open ? SESSION_LEFT_OPEN : o->present, o->code);
+            sessions_opened(r->sessions, o->id, strlen(o->id),
+                            &(struct session_opening){.claim = o->claim,
+                                                      .code = o->code,
+                                                      .present = o->present,
+                                                      .unsure_to = o->present ? r->unsure_to : 0});
         free(o);
     }
 }

@@ -80,7 +80,7 @@ struct rig {
     enum engine_result refuse; /* what becomes of publishes that are to be kept; ENGINE_OK: they are */
     bool fail_progress;        /* PROGRESS is not stored: the disk does not work */
     bool fail_subscriptions;   /* nor are SUBSCRIBE and UNSUBSCRIBE */
-    bool left_open;            /* who had a session before has not said how far it was */
+    uint64_t unsure_to;        /* who had a session before has not said how far it was */
     uint8_t open_code;         /* what OPEN is answered with */
     /* who has which client id */
     struct rig_claim {
@@ -101,6 +101,7 @@ struct rig {
     void (*kept_fn)(void *ctx, const struct message *m);
     void *kept_ctx;
     /* figures */
+    bool closed_unsure; /* what the last CLOSE has said */
     unsigned requests, progresses, closes, published0, kept_count;
     char why[ENGINE_WHY_MAX];
 };

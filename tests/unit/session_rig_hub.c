@@ -189,6 +189,7 @@ static void rig_apply_close(struct rig *r, const struct ipc_message *m)
     const struct ipc_bytes *id = &m->field[4].bytes;
     char text[64];
     r->closes++;
+    r->closed_unsure = m->field[7].num != 0;
     if (!rig_holds(r, id, m->field[1].num)) {
         rig_wait_no_more(r, m->field[1].num);
         return;

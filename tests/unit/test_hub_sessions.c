@@ -182,6 +182,7 @@ static void say_open(unsigned w, const char *id, uint64_t claim, bool clean, uin
     settle();
 }
 
+static bool has_not_read_all; /* of the next CLOSE */
 static void say_close_with(unsigned w, const char *id, uint64_t claim, uint32_t expiry, uint64_t cursor,
                            uint32_t delay, const char *will, uint8_t qos)
 {
@@ -197,9 +198,11 @@ static void say_close_with(unsigned w, const char *id, uint64_t claim, uint32_t 
         ck_assert_uint_le(will_len, sizeof will_bytes);
         ipc_encode(&message, will_bytes);
     }
-    struct ipc_message m = IPC_MAKE(
-        CLOSE, IPC_NUM(++peer[w].requests), IPC_NUM(claim), IPC_NUM(expiry), IPC_NUM(delay), ID(id),
-        IPC_BYTES(progress, cursor ? progress_size(&p) : 0), IPC_BYTES(will_bytes, will_len), IPC_NUM(0));
+    struct ipc_message m =
+        IPC_MAKE(CLOSE, IPC_NUM(++peer[w].requests), IPC_NUM(claim), IPC_NUM(expiry), IPC_NUM(delay), ID(id),
+                 IPC_BYTES(progress, cursor ? progress_size(&p) : 0), IPC_BYTES(will_bytes, will_len),
+                 IPC_NUM(has_not_read_all));
+    has_not_read_all = false;
     send_to_hub(w, &m);
     settle();
     ck_assert_uint_eq(peer[w].done, peer[w].requests);
@@ -235,6 +238,20 @@ static void say_progress(unsigned w, const char *id, uint64_t claim, uint64_t cu
     settle();
 }
 
+/* Somebody publishes, and it is kept; returns its number. */
+static uint64_t say_publish(unsigned w)
+{
+    struct ipc_message m =
+        IPC_MAKE(PUBLISH, IPC_NUM(++peer[w].requests), IPC_NUM(1), IPC_NUM(0), IPC_NUM(0), IPC_NUM(0),
+                 ID("t"), IPC_BYTES("", 0), ID("x"), IPC_BYTES("", 0), IPC_BYTES("", 0));
+    send_to_hub(w, &m);
+    settle();
+    for (unsigned i = 0; i < WORKERS; i++)
+        if (peer[i].channel)
+            next(i, IPC_DELIVER);
+    return hub.newest;
+}
+
 static void say_claim(unsigned w, const char *id, uint64_t claim, bool replayed)
 {
     struct ipc_message m = IPC_MAKE(CLAIM, IPC_NUM(claim), IPC_NUM(replayed), ID(id));
@@ -249,15 +266,20 @@ static void say_release(unsigned w, const char *id, uint64_t claim)
     settle();
 }
 
-#define LEFT_OPEN 2 /* whoever had it has not given it back */
-
-static void expect_opened(unsigned w, const char *id, uint64_t claim, unsigned present)
+/* Somebody who had it has not given it back, and what it was sent up to this number is not known. */
+static void expect_opened_unsure(unsigned w, const char *id, uint64_t claim, bool present, uint64_t unsure_to)
 {
     const struct heard *h = next(w, IPC_OPENED);
     ck_assert_uint_eq(h->num[0], claim);
     ck_assert_uint_eq(h->num[1], present);
-    ck_assert_uint_eq(h->num[2], 0);
+    ck_assert_uint_eq(h->num[2], unsure_to);
+    ck_assert_uint_eq(h->num[3], 0);
     ck_assert_str_eq(h->text, id);
+}
+
+static void expect_opened(unsigned w, const char *id, uint64_t claim, bool present)
+{
+    expect_opened_unsure(w, id, claim, present, 0);
 }
 
 static void expect_kick(unsigned w, const char *id, uint64_t claim)
@@ -596,13 +618,13 @@ END_TEST
 START_TEST(a_takeover_does_not_wait_for_ever)
 {
     open_session(0, "a", 10, 60, false);
-    uint64_t cursor = stored("a").session.cursor;
+    uint64_t cursor = stored("a").session.cursor, newest = say_publish(2);
     say_open(1, "a", 20, false, 60);
     expect_kick(0, "a", 10);
     pass(4);
     nothing(1);
     pass(1);
-    expect_opened(1, "a", 20, LEFT_OPEN);
+    expect_opened_unsure(1, "a", 20, true, newest);
     say_close_with(0, "a", 10, 0, cursor + 7, 0, NULL, 0); /* too late */
     assert_connected("a");
     ck_assert_uint_eq(stored("a").session.cursor, cursor);
@@ -615,10 +637,11 @@ END_TEST
 START_TEST(a_takeover_from_a_worker_that_dies)
 {
     open_session(0, "a", 10, 60, false);
+    uint64_t newest = say_publish(2);
     say_open(1, "a", 20, false, 60);
     nothing(1);
     kill_worker(0);
-    expect_opened(1, "a", 20, LEFT_OPEN);
+    expect_opened_unsure(1, "a", 20, true, newest);
     assert_connected("a");
 }
 END_TEST
@@ -836,7 +859,29 @@ START_TEST(sessions_of_a_worker_that_dies_are_away)
     assert_connected("b");
     attach(0, 500);
     claims_done(0);
-    open_session(0, "a", 30, 60, LEFT_OPEN);
+    open_session(0, "a", 30, 60, true);
+}
+END_TEST
+
+/* What was published before the worker died may have been sent, and what comes after it was not; that is so
+ * until somebody has read all of it, whatever dies meanwhile, and beside a will. */
+START_TEST(what_the_dead_may_have_sent)
+{
+    open_session(0, "a", 10, 60, false);
+    uint64_t newest = say_publish(1);
+    kill_worker(0);
+    say_publish(1);
+    say_open(1, "a", 20, false, 60);
+    expect_opened_unsure(1, "a", 20, true, newest);
+    has_not_read_all = true;
+    say_close_with(1, "a", 20, 60, newest - 1, 5, "will", 1);
+    restart_hub();
+    attach_all();
+    say_open(1, "a", 30, false, 60);
+    expect_opened_unsure(1, "a", 30, true, newest);
+    say_close_with(1, "a", 30, 60, newest, 5, "will", 1);
+    assert_away_since("a", now_ms);
+    open_session(1, "a", 40, 60, true);
 }
 END_TEST
 
@@ -1081,6 +1126,7 @@ static void add_tests(TCase *tc)
 static void add_restart_tests(TCase *tc)
 {
     tcase_add_checked_fixture(tc, setup_local, teardown);
+    tcase_add_test(tc, what_the_dead_may_have_sent);
     tcase_add_test(tc, a_hub_that_starts_again_finds_who_is_there);
     tcase_add_test(tc, a_close_that_comes_after_the_hub_has_started_again);
     tcase_add_test(tc, who_asks_a_new_hub_waits_for_what_others_have_to_say);

@@ -392,6 +392,33 @@ START_TEST(a_killed_worker_costs_duplicates_of_qos_1_only)
 }
 END_TEST
 
+/* What may have been sent before the worker was killed has DUP, and what was published after it is new; also
+ * for a connection that comes after one which has not taken all. */
+START_TEST(what_comes_after_a_kill_is_new)
+{
+    struct peer p = peer_stored(&rig, "c", MQTT_V5, false);
+    peer_subscribe(&p, "t", (uint8_t)_i);
+    rig_publish_many(&rig, "t", 0, 30, 2);
+    rig_kill_worker(&rig, 0);
+    peer_free(&p);
+    rig.unsure_to = rig.newest;
+    rig_publish_many(&rig, "t", 30, 30, 2);
+    struct peer_connect slow = {.version = MQTT_V5, .expiry_s = 3600, .receive_maximum = 10};
+    p = peer_connect_with(&rig, "c", &slow, true);
+    for (unsigned i = 0; i < 10; i++)
+        ck_assert(peer_expect_number(&p, "t", i, (uint8_t)_i).dup);
+    peer_disconnect(&p);
+    ck_assert(rig.closed_unsure);
+    p = peer_stored(&rig, "c", MQTT_V5, true);
+    for (unsigned i = 0; i < 60; i++)
+        ck_assert(peer_expect_number(&p, "t", i, (uint8_t)_i).dup == (i < 30));
+    rig_publish_many(&rig, "t", 60, 1, 2);
+    ck_assert(!peer_expect_number(&p, "t", 60, (uint8_t)_i).dup);
+    peer_disconnect(&p);
+    ck_assert(!rig.closed_unsure);
+}
+END_TEST
+
 /* Nothing about a message was stored: it comes with the packet identifier it had, which a client that has it
  * knows again. */
 START_TEST(a_message_nobody_remembers_keeps_its_packet_identifier)
@@ -499,6 +526,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, a_takeover_leaves_a_delayed_will_to_the_hub);
     tcase_add_test(tc, cursors_are_written_now_and_then);
     tcase_add_test(tc, a_killed_worker_costs_duplicates_of_qos_1_only);
+    tcase_add_loop_test(tc, what_comes_after_a_kill_is_new, 1, 3);
     tcase_add_test(tc, a_message_nobody_remembers_keeps_its_packet_identifier);
     tcase_add_test(tc, pubrel_and_pubcomp_wait_for_the_store);
     tcase_add_test(tc, what_was_begun_is_finished_after_unsubscribing);

@@ -677,9 +677,10 @@ START_TEST(what_was_not_sent_yet_outlives_the_worker)
         take(&p, &t, round * 3);
         rig_kill_worker(&rig, arrive);
         peer_free(&p);
-        rig.left_open = t.dup = true;
+        rig.unsure_to = rig.newest;
+        t.dup = true;
         p = peer_stored(&rig, "p", version, true);
-        rig.left_open = false;
+        rig.unsure_to = 0;
     }
     take_rest(&p, &t, 300);
     peer_disconnect(&p);
