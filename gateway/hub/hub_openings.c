@@ -19,6 +19,7 @@
 #include "gateway/base/hash.h"
 #include "gateway/base/log.h"
 #include "gateway/base/xmalloc.h"
+#include "gateway/hub/hub_client_wills.h"
 #include "gateway/hub/hub_sessions.h"
 #include "gateway/hub/hub_stored.h"
 #include "gateway/hub/hub_wills.h"
@@ -185,6 +186,7 @@ static void perform_asked(struct hub *h, const struct opening *o)
 static void perform(struct hub *h, const struct opening *o)
 {
     struct hub_stored s;
+    hub_client_will_before(h, o->id, o->id_len);
     if (o->request.kind == OPENING_ASKED)
         perform_asked(h, o);
     else if (hub_stored_get(h, o->id, o->id_len, &s))

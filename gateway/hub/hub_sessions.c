@@ -20,6 +20,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/xmalloc.h"
 #include "gateway/engine/progress.h"
+#include "gateway/hub/hub_client_wills.h"
 #include "gateway/hub/hub_shares.h"
 #include "gateway/hub/hub_stored.h"
 #include "gateway/hub/hub_wills.h"
@@ -167,21 +168,38 @@ struct closing {
     bool is_unsure;
 };
 
-/* The session is away from now on; its will waits, for its delay or for the end of the session, whichever is
- * sooner (MQTT 5.0 section 3.1.3.2.2). */
+/* The session is without a connection; its will waits, for its delay or for the end of the session, whichever
+ * is sooner (MQTT 5.0 section 3.1.3.2.2). */
+static void put_with_will(struct hub *h, const struct ipc_bytes *id, struct hub_stored *s,
+                          const struct ipc_bytes *will, uint32_t delay_s)
+{
+    s->will = *will;
+    s->ends_with_will = s->expiry_s != ENGINE_EXPIRY_NEVER && s->expiry_s <= delay_s;
+    s->will_due_ms = s->disconnected_ms + UINT64_C(1000) * (s->ends_with_will ? s->expiry_s : delay_s);
+    hub_stored_put(h, id->data, id->len, s);
+    if (will->len)
+        hub_will_wait(h, id->data, id->len, s->will_due_ms);
+}
+
+/* It is away from now on. */
 static void put_away(struct hub *h, struct hub_stored *s, const struct closing *c)
 {
     s->disconnected_ms = clock_wall_ms();
     s->expiry_s = c->expiry_s;
     if (c->progress.len && !c->is_unsure) /* it was answered, and has read all */
         s->unsure_to = 0;
-    s->will = c->will;
-    s->ends_with_will = c->expiry_s != ENGINE_EXPIRY_NEVER && c->expiry_s <= c->will_delay_s;
-    s->will_due_ms =
-        s->disconnected_ms + UINT64_C(1000) * (s->ends_with_will ? c->expiry_s : c->will_delay_s);
-    hub_stored_put(h, c->id.data, c->id.len, s);
-    if (c->will.len)
-        hub_will_wait(h, c->id.data, c->id.len, s->will_due_ms);
+    put_with_will(h, &c->id, s, &c->will, c->will_delay_s);
+}
+
+void hub_session_left(struct hub *h, const char *id, size_t len, struct hub_stored *s,
+                      const struct ipc_bytes *will, uint32_t will_delay_s)
+{
+    const struct ipc_bytes client_id = {.data = id, .len = (uint32_t)len};
+    if (!s->disconnected_ms) {
+        s->disconnected_ms = clock_wall_ms();
+        s->unsure_to = h->newest;
+    }
+    put_with_will(h, &client_id, s, will, will_delay_s);
 }
 
 static void end_now(struct hub *h, const struct closing *c)
@@ -221,6 +239,7 @@ void hub_session_close(struct hub_worker *w, const struct ipc_message *m)
         close_session(w, &s, &c);
     h->engine_ops->release(h->engine, c.id.data, c.id.len, claim);
     count_clients(h);
+    hub_client_will_done(h, c.id.data, c.id.len, claim);
     hub_opening_ended(h, c.id.data, c.id.len, claim);
 }
 
@@ -261,6 +280,7 @@ static void confirm(struct hub *h, const struct ipc_bytes *id, struct engine_cla
 void hub_session_claimed(struct hub_worker *w, const struct ipc_bytes *id, struct engine_claim claim,
                          bool replayed)
 {
+    hub_client_will_before(w->hub, id->data, id->len);
     if (replayed)
         confirm(w->hub, id, claim);
     else
@@ -276,6 +296,7 @@ void hub_session_released(struct hub_worker *w, const struct ipc_bytes *id, stru
         s.disconnected_ms = clock_wall_ms();
         hub_stored_put(h, id->data, id->len, &s);
     }
+    hub_client_will_done(h, id->data, id->len, claim);
     hub_opening_ended(h, id->data, id->len, claim);
 }
 
@@ -287,6 +308,7 @@ void hub_sessions_claims_complete(struct hub_worker *w)
 
 void hub_sessions_worker_lost(struct hub_worker *w)
 {
+    hub_client_wills_left(w);
     hub_openings_worker_lost(w->hub, w->number);
     hub_reconcile_begin(w->hub);
 }
@@ -328,6 +350,7 @@ void hub_sessions_setup(struct hub *h)
     h->sessions = xcalloc(1, sizeof *h->sessions);
     h->sessions->stored = hub_stored_new();
     h->sessions->wills = hub_wills_new(h);
+    h->sessions->client_wills = hub_client_wills_new(h);
     h->sessions->openings = hub_openings_new();
     h->sessions->reconcile = hub_reconcile_new(h);
     hub_reconcile_begin(h);
@@ -337,6 +360,7 @@ void hub_sessions_free(struct hub *h)
 {
     hub_reconcile_free(h->sessions->reconcile);
     hub_openings_free(h);
+    hub_client_wills_free(h->sessions->client_wills);
     hub_wills_free(h->sessions->wills);
     hub_stored_free(h->sessions->stored);
     free(h->sessions);

@@ -1,7 +1,8 @@
 /*
  * What the files about stored sessions share: hub_sessions.c takes what workers say, hub_openings.c hands a
- * session over, hub_stored.c knows what is stored, hub_wills.c publishes wills that wait, hub_reconcile.c
- * finds what an earlier hub or a worker that died has left.
+ * session over, hub_stored.c knows what is stored, hub_wills.c publishes wills that wait, hub_client_wills.c
+ * knows those of clients that are connected, hub_reconcile.c finds what an earlier hub or a worker that died
+ * has left.
  */
 #ifndef HOLDFAST_HUB_SESSIONS_H
 #define HOLDFAST_HUB_SESSIONS_H
@@ -10,12 +11,15 @@
 
 struct hub_openings;
 struct hub_reconcile;
+struct hub_stored;
 struct hub_stored_table;
 struct hub_wills;
+struct hub_client_wills;
 
 struct hub_sessions {
     struct hub_stored_table *stored;
     struct hub_wills *wills;
+    struct hub_client_wills *client_wills;
     struct hub_openings *openings;
     struct hub_reconcile *reconcile;
 };
@@ -28,6 +32,10 @@ static inline bool claim_equals(struct engine_claim a, struct engine_claim b)
 {
     return a.worker == b.worker && a.number == b.number;
 }
+/* The session's worker has died, and its client's will is due so many seconds later, or with the end of the
+ * session. */
+void hub_session_left(struct hub *h, const char *id, size_t len, struct hub_stored *s,
+                      const struct ipc_bytes *will, uint32_t will_delay_s);
 #define NO_CLAIM ((struct engine_claim){.worker = (uint16_t)ENGINE_NO_WORKER})
 
 /* Whether every worker that is there has told all its claims, so that an id that is not found is not

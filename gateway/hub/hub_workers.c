@@ -19,6 +19,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/xmalloc.h"
 #include "gateway/hub/http_api.h"
+#include "gateway/hub/hub_client_wills.h"
 #include "gateway/hub/hub_internal.h"
 
 LOG_EVENT(attached_event, "worker_attached", LOG_LEVEL_INFO);
@@ -95,6 +96,7 @@ static void begin_claims(struct hub_worker *w)
     if (w->hello) {
         w->hub->engine_ops->forget_worker(w->hub->engine, w->number);
         hub_shared_worker_lost(w);
+        hub_client_wills_forget(w);
     }
     w->hello = true;
 }
@@ -233,6 +235,7 @@ static const struct {
     [IPC_OPEN] = {hub_session_open, false},
     [IPC_CLAIM] = {on_claim, false},
     [IPC_RELEASE] = {on_release, false},
+    [IPC_WILL] = {hub_client_will_told, false},
     [IPC_CLAIMS_DONE] = {on_claims_done, false},
     [IPC_SHARE_JOIN] = {hub_shared_join, false},
     [IPC_SHARE_LEAVE] = {hub_shared_leave, false},

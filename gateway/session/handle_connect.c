@@ -20,6 +20,7 @@
 #include "gateway/session/publish.h"
 #include "gateway/session/session_internal.h"
 #include "gateway/session/shares.h"
+#include "gateway/session/will.h"
 #include "gateway/session/window.h"
 #include "proto/mqtt_topic.h"
 
@@ -295,6 +296,7 @@ static void accept_connect(struct sessions *s, uint32_t conn, const struct accep
     counter_add(a->is_v5 ? COUNTER_CONNECTED_V5 : COUNTER_CONNECTED_V3, 1);
     log_connected(s, conn, &client_id);
     send_connack(s, conn, a);
+    will_tell(s, c->owner);
 }
 
 /* Tells the hub of the session: it is just claimed, or asked for, and then the connection waits. */

@@ -13,6 +13,7 @@
 #include "gateway/ipc/ipc_message.h"
 #include "gateway/session/catch_up.h"
 #include "gateway/session/handle_ack.h"
+#include "gateway/session/will.h"
 #include "gateway/session/window.h"
 
 /* Codes that wait until the subscriptions are stored. */
@@ -116,20 +117,6 @@ bool request_unsubscribe(struct sessions *s, uint32_t id, const char *filter, si
     return request(s, id, &m, REQUEST_FILTER, 0);
 }
 
-/* The will as the hub keeps it until it is due: an encoded PUBLISH. */
-static void *encode_will(const struct message *will, size_t *len)
-{
-    struct ipc_message m =
-        IPC_MAKE(PUBLISH, IPC_NUM(0), IPC_NUM(will->qos), IPC_NUM(will->retain), IPC_NUM(will->expires_ms),
-                 IPC_NUM(will->origin), IPC_BYTES(message_topic(will), will->topic_len),
-                 IPC_BYTES(message_props(will), will->props_len),
-                 IPC_BYTES(message_payload(will), will->payload_len), IPC_BYTES("", 0), IPC_BYTES("", 0));
-    *len = ipc_size(&m);
-    void *bytes = xmalloc(*len);
-    ipc_encode(&m, bytes);
-    return bytes;
-}
-
 void request_close(struct sessions *s, uint32_t id, struct message *will)
 {
     const struct session *ses = session_at(s, id);
@@ -139,7 +126,7 @@ void request_close(struct sessions *s, uint32_t id, struct message *will)
     size_t len, progress_len = 0, refused_len = 0, will_len = 0;
     const char *client_id = sessions_client_id(s, id, &len);
     void *progress = extra->flags & EXTRA_OPENING ? NULL : window_progress(s, ses, true, &progress_len);
-    void *will_bytes = will ? encode_will(will, &will_len) : NULL;
+    void *will_bytes = will ? will_encode(will, &will_len) : NULL;
     struct closing c = {.claim = ses->claim,
                         .expiry_s = extra->expiry_s,
                         .is_unsure = w && catch_up_unsure_to(w),

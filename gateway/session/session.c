@@ -23,7 +23,9 @@
 #include "gateway/session/publish.h"
 #include "gateway/session/requests.h"
 #include "gateway/session/session_internal.h"
+#include "gateway/session/shares.h"
 #include "gateway/session/sys_topics.h"
+#include "gateway/session/will.h"
 #include "gateway/session/window.h"
 
 #define MAX_RECORDS               (UINT32_C(1) << 28) /* of one pool */
@@ -217,17 +219,6 @@ struct session_rare *session_need_rare(struct sessions *s, struct session *ses)
     return session_rare(s, ses);
 }
 
-/* Publishes a will now. */
-static void publish_will(struct sessions *s, uint32_t id, struct message *will)
-{
-    size_t len;
-    const char *client_id = sessions_client_id(s, id, &len);
-    bool taken = will->qos ? request_publish(s, id, will, REQUEST_NONE, 0)
-                           : s->handler->publish(s->ctx, client_id, len, will);
-    if (!taken)
-        counter_add(will->qos ? COUNTER_PUBLISHES_REFUSED : COUNTER_PUBLISHES_DROPPED, 1);
-}
-
 static void free_rare(struct sessions *s, uint32_t id)
 {
     struct session_rare *rare = pool_at(s->rares, id);
@@ -253,7 +244,7 @@ static void end_extra(struct sessions *s, uint32_t id, bool with_will)
     if (will && will->expires_ms) /* counts from its publication (MQTT 5.0 section 3.1.3.2.4) */
         will->expires_ms += clock_wall_ms();
     if (will && !later)
-        publish_will(s, id, will);
+        will_publish(s, id, will);
     if (is_stored)
         request_close(s, id, later ? will : NULL);
     if (rare)
@@ -288,6 +279,12 @@ static void add_reference(const struct sessions *s, uint32_t id, struct mqtt_pro
     if ((code == MQTT_RC_USE_ANOTHER_SERVER || code == MQTT_RC_SERVER_MOVED) && *text &&
         !(rare && rare->max_packet && rare->max_packet < strlen(text) + 16))
         mqtt_props_set_bytes(props, MQTT_P_SERVER_REFERENCE, text, strlen(text));
+}
+
+void sessions_replay(struct sessions *s, uint32_t id)
+{
+    share_join_all(s, id);
+    will_tell(s, id);
 }
 
 enum close_reason sessions_redirect(const struct sessions *s, bool at_shutdown)

@@ -82,9 +82,9 @@ struct sessions_handler {
     void (*open)(void *ctx, uint32_t session);
     /* Asked before each accept: whether all workers together hold max_connections. NULL: never. */
     bool (*is_full)(void *ctx);
-    /* A message about members of shared subscriptions (SHARE_JOIN, SHARE_LEAVE, SHARE_DONE); it may get lost
-     * with the hub: joins are then replayed (sessions_replay_shares()). */
-    void (*share)(void *ctx, const struct ipc_message *m);
+    /* What the hub has to know for now (SHARE_JOIN, SHARE_LEAVE, SHARE_DONE, WILL); it may get lost with the
+     * hub: what still holds is then told again (sessions_replay()). */
+    void (*tell)(void *ctx, const struct ipc_message *m);
     /* A session that is not stored began / ended under this client id. */
     void (*claimed)(void *ctx, const char *client_id, size_t len, uint64_t claim);
     void (*released)(void *ctx, const char *client_id, size_t len, uint64_t claim);
@@ -129,9 +129,9 @@ void sessions_opened(struct sessions *s, const char *client_id, size_t len, cons
 bool sessions_is_opening(const struct sessions *s, uint32_t id, bool *clean_start, uint32_t *expiry_s);
 /* Whether the session is stored: it is claimed by OPEN, and not by CLAIM (a replay says CLAIM for both). */
 bool sessions_is_stored(const struct sessions *s, uint32_t id);
-/* SHARE_DELIVER from the hub, and all SHARE_JOINs of a session again for a new one. */
+/* SHARE_DELIVER from the hub, and all that a new one has to be told of a session besides its claim. */
 void sessions_share_deliver(struct sessions *s, const struct ipc_message *m);
-void sessions_replay_shares(struct sessions *s, uint32_t id);
+void sessions_replay(struct sessions *s, uint32_t id);
 /* How long the session outlives its connection, in seconds; 0: it does not. */
 uint32_t sessions_expiry(const struct sessions *s, uint32_t id);
 /* Of each message from the hub before it is fanned out: one of the gateway's own topics ("$SYS/...") is held

@@ -22,8 +22,8 @@ void share_join(struct sessions *s, uint32_t id, const char *filter, size_t len,
     struct ipc_message m =
         IPC_MAKE(SHARE_JOIN, IPC_NUM(ses->claim), IPC_NUM(options & 0xF),
                  IPC_NUM(extra ? extra->expiry_s : 0), IPC_BYTES(client_id, id_len), IPC_BYTES(filter, len));
-    if (s->handler->share)
-        s->handler->share(s->ctx, &m);
+    if (s->handler->tell)
+        s->handler->tell(s->ctx, &m);
 }
 
 void share_leave(struct sessions *s, uint32_t id, const char *filter, size_t len)
@@ -32,8 +32,8 @@ void share_leave(struct sessions *s, uint32_t id, const char *filter, size_t len
     const char *client_id = sessions_client_id(s, id, &id_len);
     struct ipc_message m = IPC_MAKE(SHARE_LEAVE, IPC_NUM(session_at(s, id)->claim),
                                     IPC_BYTES(client_id, id_len), IPC_BYTES(filter, len));
-    if (s->handler->share)
-        s->handler->share(s->ctx, &m);
+    if (s->handler->tell)
+        s->handler->tell(s->ctx, &m);
 }
 
 /* A session whose subscriptions are looked through. */
@@ -56,8 +56,6 @@ void share_join_all(struct sessions *s, uint32_t id)
     topic_tree_each(s->tree, session_at(s, id)->subs, join_if_shared, &j);
 }
 
-void sessions_replay_shares(struct sessions *s, uint32_t id) { share_join_all(s, id); }
-
 /* Tells the hub what became of a message. */
 static void tell(struct sessions *s, uint32_t id, uint64_t seq, bool acknowledged)
 {
@@ -65,8 +63,8 @@ static void tell(struct sessions *s, uint32_t id, uint64_t seq, bool acknowledge
     const char *client_id = sessions_client_id(s, id, &len);
     struct ipc_message m = IPC_MAKE(SHARE_DONE, IPC_NUM(seq), IPC_NUM(session_at(s, id)->claim),
                                     IPC_NUM(acknowledged), IPC_BYTES(client_id, len));
-    if (s->handler->share)
-        s->handler->share(s->ctx, &m);
+    if (s->handler->tell)
+        s->handler->tell(s->ctx, &m);
 }
 
 void share_done(struct sessions *s, uint32_t id, uint64_t seq) { tell(s, id, seq, true); }

@@ -351,7 +351,7 @@ void hub_link_open(struct hub_link *l, const char *client_id, size_t len, uint64
     say_claim(l, claim, &m);
 }
 
-void hub_link_share(struct hub_link *l, const struct ipc_message *m)
+void hub_link_tell(struct hub_link *l, const struct ipc_message *m)
 {
     struct ipc_message copy = *m;
     if (l->replaying)

@@ -67,7 +67,7 @@ void hub_link_open(struct hub_link *l, const char *client_id, size_t len, uint64
 
 /* SHARE_JOIN, SHARE_LEAVE, SHARE_DONE: in order with the claims, like them not kept while the hub is away.
  * The replay tells members together with their sessions' claims. */
-void hub_link_share(struct hub_link *l, const struct ipc_message *m);
+void hub_link_tell(struct hub_link *l, const struct ipc_message *m);
 
 /* An answer; lost when the hub is away. */
 void hub_link_send(struct hub_link *l, const struct ipc_message *m);

@@ -144,7 +144,7 @@ static uint32_t replay_cb(void *ctx, uint32_t after)
         hub_link_open(w->hub, client_id, len, claim, clean_start, expiry_s);
     else
         hub_link_claim(w->hub, client_id, len, claim, true);
-    sessions_replay_shares(w->sessions, id);
+    sessions_replay(w->sessions, id);
     return id;
 }
 
@@ -202,10 +202,10 @@ static void open_cb(void *ctx, uint32_t session)
                       expiry_s);
 }
 
-static void share_cb(void *ctx, const struct ipc_message *m)
+static void tell_cb(void *ctx, const struct ipc_message *m)
 {
     struct worker *w = CHECK_CAST(ctx, struct worker, WORKER_MAGIC);
-    hub_link_share(w->hub, m);
+    hub_link_tell(w->hub, m);
 }
 
 static void claimed_cb(void *ctx, const char *client_id, size_t len, uint64_t claim)
@@ -234,7 +234,7 @@ static bool is_full_cb(void *ctx)
 static const struct sessions_handler sessions_handler = {.publish = publish_cb,
                                                          .request = request_cb,
                                                          .open = open_cb,
-                                                         .share = share_cb,
+                                                         .tell = tell_cb,
                                                          .claimed = claimed_cb,
                                                          .released = released_cb,
                                                          .is_full = is_full_cb};

@@ -147,8 +147,8 @@ def test_a_kept_session_without_delay_publishes_its_will_at_once_in_311_too(gate
 
 # ---- delay
 
-def delayed(seconds, payload="late", **props):
-    return ("wills/c", payload, 1, False, {"will_delay": seconds, **props})
+def delayed(seconds, payload="late", topic="wills/c", **props):
+    return (topic, payload, 1, False, {"will_delay": seconds, **props})
 
 
 def test_a_delayed_will_waits(gateway, watcher):
@@ -224,6 +224,42 @@ def test_a_delayed_will_survives(gateway, start, death):
         gateway = start(data_dir=gateway.data_dir)
     with gateway.client("watcher", **session()) as watcher:
         watcher.take("late", timeout=15)
+        watcher.expect_silence(0.2)
+
+
+@pytest.mark.parametrize("hub_dies", [False, True], ids=["worker", "hub-then-worker"])
+def test_wills_of_a_killed_workers_clients_are_published(gateway, hub_dies):
+    """[MQTT-3.1.2-8]: the hub has been told of them, also one that came later."""
+    with gateway.client("watcher", **session()) as watcher:
+        watcher.subscribe(("wills/#", 1))
+    clients = [gateway.client("clean", V311, will=("wills/clean", "gone", 0, False, None)),
+               gateway.client("kept", **session(), will=("wills/kept", "gone", 1, False, None)),
+               gateway.client("waits", **session(), will=delayed(2, topic="wills/waits")),
+               gateway.client("returns", **session(), will=delayed(2, topic="wills/returns")),
+               gateway.client("left", V311, will=("wills/left", "gone", 1, False, None))]
+    clients.pop().leave()
+    gateway.wait_metric("holdfast_hub_wills", 4)
+    if hub_dies:
+        gateway.wait_successor("hf-hub", gateway.kill_child("hf-hub"))
+        gateway.wait_metric("holdfast_hub_wills", 4)
+    gateway.wait_successor("hf-worker-0", gateway.kill_child("hf-worker-0"))
+    clients.append(gateway.client("returns", **session()))
+    with gateway.client("watcher", **session()) as watcher:
+        assert [m.topic for m in watcher.take_all(2)] == ["wills/kept", "wills/waits"]
+        watcher.expect_silence(1.5)
+    gateway.wait_metric("holdfast_wills_left_total", 4)
+    gateway.wait_metric("holdfast_hub_wills", 0)
+    for client in clients:
+        client.close()
+
+
+def test_a_clean_clients_will_is_heard_when_its_worker_is_killed(start):
+    gateway = start(workers=2)
+    with gateway.client_on(0, "watcher") as watcher, gateway.client_on(1, "c", will=("wills/c", "gone", 0, False, None)):
+        watcher.subscribe(("wills/#", 0))
+        gateway.wait_metric("holdfast_hub_wills", 1)
+        gateway.kill_child("hf-worker-1")
+        watcher.take("gone", "wills/c")
         watcher.expect_silence(0.2)
 
 

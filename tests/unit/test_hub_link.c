@@ -179,10 +179,11 @@ static void done_cb(void *ctx, const struct session_cookie *c, int result)
         ck_assert(request(8));
 }
 
-static void opened_cb(void *ctx, const char *id, size_t len, uint64_t claim, uint8_t present, uint8_t code)
+static void opened_cb(void *ctx, const char *id, size_t len, const struct session_opening *o)
 {
     (void)ctx;
-    TELL("opened(%.*s,%lu,%d,%u)", (int)len, id, (unsigned long)claim, present, code);
+    TELL("opened(%.*s,%lu,%d,%lu,%u)", (int)len, id, (unsigned long)o->claim, o->present,
+         (unsigned long)o->unsure_to, o->code);
 }
 
 /* Session n has claim n. */
@@ -413,13 +414,15 @@ END_TEST
 START_TEST(the_other_messages_of_the_hub_reach_the_worker)
 {
     begin(0);
-    hub_send((struct ipc_message)IPC_MAKE(OPENED, IPC_NUM(9), IPC_NUM(1), IPC_NUM(0), IPC_BYTES("x", 1)));
-    hub_send((struct ipc_message)IPC_MAKE(OPENED, IPC_NUM(8), IPC_NUM(0), IPC_NUM(0x97), IPC_BYTES("y", 1)));
+    hub_send((struct ipc_message)IPC_MAKE(OPENED, IPC_NUM(9), IPC_NUM(1), IPC_NUM(7), IPC_NUM(0),
+                                          IPC_BYTES("x", 1)));
+    hub_send((struct ipc_message)IPC_MAKE(OPENED, IPC_NUM(8), IPC_NUM(0), IPC_NUM(0), IPC_NUM(0x97),
+                                          IPC_BYTES("y", 1)));
     hub_send((struct ipc_message)IPC_MAKE(KICK, IPC_NUM(CLOSE_TAKEN_OVER), IPC_NUM(5), IPC_BYTES("z", 1)));
     hub_send((struct ipc_message)IPC_MAKE(KICK, IPC_NUM(255), IPC_NUM(5), IPC_BYTES("z", 1)));
     hub_send((struct ipc_message)IPC_MAKE(CLIENT_GET, IPC_NUM(4), IPC_BYTES("w", 1)));
     char expected[128];
-    snprintf(expected, sizeof expected, "opened(x,9,1,0) opened(y,8,0,151) kick(z,5,%d) get(4,w)",
+    snprintf(expected, sizeof expected, "opened(x,9,1,7,0) opened(y,8,0,0,151) kick(z,5,%d) get(4,w)",
              (int)CLOSE_TAKEN_OVER);
     TOLD(expected);
 }

@@ -22,7 +22,7 @@ static void setup(void)
 {
     static struct sessions_handler handler;
     handler = rig_handler;
-    handler.share = share_cb;
+    handler.tell = share_cb;
     shares = 0;
     rig_begin(&rig);
     rig_end_worker(&rig);
@@ -315,7 +315,7 @@ START_TEST(a_new_hub_is_told_all_members)
     peer_subscribe(&p, "$share/h/t", 0);
     ck_assert_uint_eq(shares, 2);
     ck_assert_uint_gt(last_share.field[2].num, 0);
-    sessions_replay_shares(rig.sessions, sessions_find(rig.sessions, "p", 1));
+    sessions_replay(rig.sessions, sessions_find(rig.sessions, "p", 1));
     ck_assert_uint_eq(shares, 4);
     ck_assert_int_eq(last_share.type, IPC_SHARE_JOIN);
     peer_drop(&p);

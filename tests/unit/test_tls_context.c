@@ -331,13 +331,13 @@ START_TEST(without_names_each_kind_of_key_is_served)
     write_pair("ec", (struct pki_wish){.cn = "ec", .san = "IP:127.0.0.1"});
     write_pair("rsa", (struct pki_wish){.cn = "rsa", .san = "IP:127.0.0.1", .key = rsa});
     write_pair("more", (struct pki_wish){.cn = "more", .san = "IP:127.0.0.1", .key = rsa});
+    files_refused("ec.pem rsa.pem more.pem", "ec.key rsa.key more.key", "more.pem", "would never be used");
     set_section(0, "ec.pem rsa.pem", "ec.key rsa.key");
     x = make_section(0);
     client_that_knows(TLS1_3_VERSION, "rsa_pss_rsae_sha256");
     ck_assert_str_eq(shown(NULL), "rsa");
     client_that_knows(TLS1_3_VERSION, "ECDSA+SHA256");
     ck_assert_str_eq(shown("a.test"), "ec");
-    files_refused("ec.pem rsa.pem more.pem", "ec.key rsa.key more.key", "more.pem", "would never be used");
 }
 END_TEST
 
