@@ -147,9 +147,8 @@ static void deleted_cb(struct hub *h, void *arg, enum engine_result result)
 /* Ends the session, and the connection if there is one. */
 static void delete_session(struct http_call *call)
 {
-    switch (hub_session_delete(call->hub, call->id, call->id_len)) {
-    case HUB_DELETE_DONE:
-        hub_on_kept(call->hub, deleted_cb, call->req);
+    switch (hub_session_delete(call->hub, call->id, call->id_len, deleted_cb, call->req)) {
+    case HUB_DELETE_BEGUN:
         break;
     case HUB_DELETE_ABSENT:
         http_problem(call->req, 404, "id", "client not connected, and no session of it is stored");

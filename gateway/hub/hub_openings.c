@@ -31,12 +31,21 @@ LOG_EVENT_ONCE_A_SECOND(late_event, "takeover_timed_out", LOG_LEVEL_WARNING);
 
 #define RC_SERVER_UNAVAILABLE 0x88 /* MQTT 5.0 section 3.2.2.2 */
 
+/* Somebody waits until it is over. */
+struct waiter {
+    struct waiter *next;
+    hub_committed_fn *fn;
+    void *arg;
+};
+
 struct opening {
     LIST_ENTRY(opening) link;   /* its bucket */
     TAILQ_ENTRY(opening) order; /* by deadline */
     uint64_t deadline_ms;       /* clock_ms() */
     struct opening_request request;
     struct engine_claim loser; /* worker ENGINE_NO_WORKER: nobody is waited for */
+    bool must_go;              /* what is stored is to be removed, whatever becomes of who asked since */
+    struct waiter *waiters;
     size_t id_len;
     char id[];
 };
@@ -92,11 +101,19 @@ static struct opening *new_opening(struct hub *h, const char *id, size_t len)
     return o;
 }
 
-static void free_opening(struct hub_openings *all, struct opening *o)
+/* It is over: so it will be told with the commit of what was handed in. */
+static void free_opening(struct hub *h, struct opening *o)
 {
+    struct hub_openings *all = hub_openings(h);
+    struct waiter *w;
     LIST_REMOVE(o, link);
     TAILQ_REMOVE(&all->order, o, order);
     all->count--;
+    while ((w = o->waiters)) {
+        o->waiters = w->next;
+        hub_on_kept(h, w->fn, w->arg);
+        free(w);
+    }
     free(o);
 }
 
@@ -203,7 +220,25 @@ static void settle(struct hub *h, struct opening *o)
         return;
     }
     perform(h, o);
-    free_opening(hub_openings(h), o);
+    free_opening(h, o);
+}
+
+/* Who asked last does not want it any more. */
+static void drop_request(struct hub *h, struct opening *o)
+{
+    if (!o->must_go) {
+        free_opening(h, o);
+        return;
+    }
+    o->request = (struct opening_request){.kind = OPENING_DELETED, .mine = NO_CLAIM};
+    settle(h, o);
+}
+
+static void add_waiter(struct opening *o, const struct opening_request *r)
+{
+    struct waiter *w = xmalloc(sizeof *w);
+    *w = (struct waiter){.next = o->waiters, .fn = r->done, .arg = r->done_arg};
+    o->waiters = w;
 }
 
 void hub_opening_begin(struct hub *h, const char *id, size_t len, const struct opening_request *r,
@@ -214,6 +249,9 @@ void hub_opening_begin(struct hub *h, const char *id, size_t len, const struct o
     if (is_new)
         o = new_opening(h, id, len);
     bool was_clean = !is_new && o->request.kind != OPENING_ASKED;
+    o->must_go |= r->kind != OPENING_ASKED;
+    if (r->done)
+        add_waiter(o, r);
     bool loser_has_it = loser.worker != ENGINE_NO_WORKER && loser.worker < h->args->workers &&
                         h->worker[loser.worker].channel && !claim_equals(loser, r->mine);
     if (o->loser.worker == ENGINE_NO_WORKER && loser_has_it &&
@@ -221,7 +259,7 @@ void hub_opening_begin(struct hub *h, const char *id, size_t len, const struct o
         o->loser = loser;
     o->request = *r;
     /* what was to go before is not there for who comes now */
-    o->request.clean_start = r->clean_start || was_clean;
+    o->request.clean_start = r->clean_start || o->must_go;
     settle(h, o);
 }
 
@@ -233,7 +271,7 @@ void hub_opening_ended(struct hub *h, const char *id, size_t len, struct engine_
     if (claim_equals(o->loser, claim))
         o->loser = NO_CLAIM;
     if (o->request.kind == OPENING_ASKED && claim_equals(o->request.mine, claim))
-        free_opening(hub_openings(h), o);
+        drop_request(h, o);
     else
         settle(h, o);
 }
@@ -247,7 +285,7 @@ void hub_openings_worker_lost(struct hub *h, uint16_t worker)
         if (o->loser.worker == worker)
             o->loser = NO_CLAIM;
         if (o->request.kind == OPENING_ASKED && o->request.mine.worker == worker)
-            free_opening(all, o);
+            drop_request(h, o);
         else
             settle(h, o);
     }
@@ -266,6 +304,6 @@ void hub_openings_free(struct hub *h)
 {
     struct hub_openings *all = hub_openings(h);
     while (!TAILQ_EMPTY(&all->order))
-        free_opening(all, TAILQ_FIRST(&all->order));
+        free_opening(h, TAILQ_FIRST(&all->order));
     free(all);
 }

@@ -323,9 +323,10 @@ void hub_session_expired(struct hub *h, const char *id, size_t len)
         hub_will_cancel(h, id, len);
 }
 
-enum hub_session_delete hub_session_delete(struct hub *h, const char *id, size_t len)
+enum hub_session_delete hub_session_delete(struct hub *h, const char *id, size_t len, hub_committed_fn *fn,
+                                           void *arg)
 {
-    const struct opening_request r = {.kind = OPENING_DELETED, .mine = NO_CLAIM};
+    const struct opening_request r = {.kind = OPENING_DELETED, .mine = NO_CLAIM, .done = fn, .done_arg = arg};
     struct engine_claim holder;
     struct hub_stored s;
     bool connected = h->engine_ops->find(h->engine, id, len, &holder);
@@ -338,7 +339,9 @@ enum hub_session_delete hub_session_delete(struct hub *h, const char *id, size_t
         return HUB_DELETE_BUSY;
     if (stored || hub_opening_exists(h, id, len))
         hub_opening_begin(h, id, len, &r, connected ? holder : NO_CLAIM);
-    return HUB_DELETE_DONE;
+    else
+        hub_on_kept(h, fn, arg);
+    return HUB_DELETE_BEGUN;
 }
 
 /* ---- */

@@ -53,8 +53,10 @@ enum opening_kind {
 struct opening_request {
     enum opening_kind kind;
     struct engine_claim mine;
-    bool clean_start;  /* ASKED */
-    uint32_t expiry_s; /* ASKED */
+    bool clean_start;       /* ASKED */
+    uint32_t expiry_s;      /* ASKED */
+    hub_committed_fn *done; /* to be told by hub_on_kept() when it has been done; NULL: nobody */
+    void *done_arg;
 };
 
 struct hub_openings *hub_openings_new(void);
@@ -85,12 +87,14 @@ bool hub_reconcile_is_busy(const struct hub_reconcile *r);
 /* ---- for the API (hub_sessions.c) ---- */
 
 enum hub_session_delete {
-    HUB_DELETE_DONE, /* on its way: hub_on_kept() */
+    HUB_DELETE_BEGUN,
     HUB_DELETE_ABSENT,
     HUB_DELETE_UNCERTAIN, /* the workers have not told their claims yet */
     HUB_DELETE_BUSY       /* the worker that has it cannot be told */
 };
-/* Removes what is stored under the client id, and ends its connection if there is one. */
-enum hub_session_delete hub_session_delete(struct hub *h, const char *id, size_t len);
+/* Removes what is stored under the client id, and ends its connection if there is one. BEGUN: fn is called
+ * when that is done, as by hub_on_kept(); otherwise it is not. */
+enum hub_session_delete hub_session_delete(struct hub *h, const char *id, size_t len, hub_committed_fn *fn,
+                                           void *arg);
 
 #endif

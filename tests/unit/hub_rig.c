@@ -276,6 +276,19 @@ void open_session(unsigned w, const char *id, uint64_t claim, uint32_t expiry, u
     expect_opened(w, id, claim, present);
 }
 
+static void deleted_cb(struct hub *h, void *arg, enum engine_result result)
+{
+    (void)h, (void)arg, (void)result;
+    rig.deleted++;
+}
+
+enum hub_session_delete rig_delete(const char *id)
+{
+    enum hub_session_delete result = hub_session_delete(&rig.hub, id, strlen(id), deleted_cb, NULL);
+    rig_settle();
+    return result;
+}
+
 /* ---- what is stored ---- */
 
 static void stored_cb(void *ctx, const struct engine_session_view *v)

@@ -6,6 +6,7 @@
 #define HOLDFAST_TESTS_HUB_RIG_H
 
 #include "gateway/hub/hub_internal.h"
+#include "gateway/hub/hub_sessions.h"
 #include "gateway/hub/hub_stored.h"
 
 #define WORKERS 3                       /* attached by the fixtures */
@@ -34,6 +35,7 @@ extern struct hub_rig {
     struct peer peer[WORKERS];
     uint64_t now_ms;
     bool has_not_read_all; /* of the next CLOSE */
+    unsigned deleted;      /* how often it was said that what is to be deleted is gone */
 } rig;
 
 /* A session in the store. */
@@ -95,6 +97,8 @@ void expect_opened(unsigned w, const char *id, uint64_t claim, bool present);
 void expect_kick(unsigned w, const char *id, uint64_t claim);
 /* Opens, and hears that it is so. */
 void open_session(unsigned w, const char *id, uint64_t claim, uint32_t expiry, unsigned present);
+/* The API wants the session removed. */
+enum hub_session_delete rig_delete(const char *id);
 /* As a reader in any process sees it. */
 struct rig_stored rig_stored(const char *id);
 void assert_connected(const char *id);

@@ -286,22 +286,52 @@ END_TEST
 
 START_TEST(deleting)
 {
-    ck_assert_int_eq(hub_session_delete(&rig.hub, "a", 1), HUB_DELETE_ABSENT);
+    ck_assert_int_eq(rig_delete("a"), HUB_DELETE_ABSENT);
     open_session(0, "a", 10, 60, false);
     say_close(0, "a", 10, 60);
-    ck_assert_int_eq(hub_session_delete(&rig.hub, "a", 1), HUB_DELETE_DONE);
-    rig_settle();
+    ck_assert_int_eq(rig_delete("a"), HUB_DELETE_BEGUN);
     assert_gone("a");
+    ck_assert_uint_eq(rig.deleted, 1);
     open_session(0, "a", 20, 60, false);
-    ck_assert_int_eq(hub_session_delete(&rig.hub, "a", 1), HUB_DELETE_DONE);
-    rig_settle();
+    ck_assert_int_eq(rig_delete("a"), HUB_DELETE_BEGUN);
+    ck_assert_int_eq(rig_delete("a"), HUB_DELETE_BEGUN);
     expect_kick(0, "a", 20);
+    expect_kick(0, "a", 20);
+    ck_assert_uint_eq(rig.deleted, 1); /* it is there still */
     say_close(0, "a", 20, 60);
     assert_gone("a");
+    ck_assert_uint_eq(rig.deleted, 3);
     say_claim(0, "a", 30, false);
-    ck_assert_int_eq(hub_session_delete(&rig.hub, "a", 1), HUB_DELETE_DONE);
-    rig_settle();
+    ck_assert_int_eq(rig_delete("a"), HUB_DELETE_BEGUN);
     expect_kick(0, "a", 30);
+    ck_assert_uint_eq(rig.deleted, 4);
+}
+END_TEST
+
+/* Somebody who wants the session meanwhile gets a new one; if he leaves again, the old one goes all the same.
+ */
+START_TEST(what_is_deleted_goes_whoever_asks_meanwhile)
+{
+    open_session(0, "a", 10, 60, false);
+    ck_assert_int_eq(rig_delete("a"), HUB_DELETE_BEGUN);
+    expect_kick(0, "a", 10);
+    say_open(1, "a", 20, false, 60);
+    expect_kick(0, "a", 10);
+    say_open(2, "a", 30, false, 60);
+    expect_kick(1, "a", 20);
+    say_release(1, "a", 20);
+    say_close(0, "a", 10, 60);
+    expect_opened(2, "a", 30, false);
+    ck_assert_uint_eq(rig.deleted, 1);
+    ck_assert_int_eq(rig_delete("a"), HUB_DELETE_BEGUN);
+    expect_kick(2, "a", 30);
+    say_open(1, "a", 40, false, 60);
+    expect_kick(2, "a", 30);
+    say_release(1, "a", 40);
+    ck_assert_uint_eq(rig.deleted, 1);
+    say_close(2, "a", 30, 60);
+    assert_gone("a");
+    ck_assert_uint_eq(rig.deleted, 2);
 }
 END_TEST
 
@@ -518,6 +548,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, one_that_is_not_stored_ends_what_is);
     tcase_add_test(tc, what_was_to_go_does_not_come_back);
     tcase_add_test(tc, deleting);
+    tcase_add_test(tc, what_is_deleted_goes_whoever_asks_meanwhile);
     tcase_add_test(tc, sessions_of_a_worker_that_dies_are_away);
     tcase_add_test(tc, very_many_are_put_away);
 }
