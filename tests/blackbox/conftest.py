@@ -275,6 +275,49 @@ api {{ bind = "{api_bind}" {api} }}
         return None
 
 
+class NoSmallDisk(Exception):
+    """No file system can be mounted here."""
+
+
+class SmallDisk:
+    """A file system of some megabytes, in memory. Only processes that are started by `program` see it, at `where`; for
+    everybody else it is at `path`. It is there until close(), or until whoever made it is gone."""
+
+    def __init__(self, where, megabytes):
+        self.where, self.megabytes = where.resolve(), megabytes
+        self.where.mkdir(exist_ok=True)
+        mine = os.geteuid() == 0
+        # cat ends with this process, and the file system with the last one that sees it.
+        make = f'mount -t tmpfs -o size={megabytes}m,mode=777 tmpfs "$0" && echo made && exec cat'
+        self.holder = subprocess.Popen(["unshare", *([] if mine else ["-r"]), "-m", "sh", "-c", make, str(self.where)],
+                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        if self.holder.stdout.readline() != b"made\n":
+            self.close()
+            raise NoSmallDisk("no file system can be mounted here")
+        self.path = pathlib.Path(f"/proc/{self.holder.pid}/root{self.where}")
+        self.program = ["nsenter", *([] if mine else ["-U", "--preserve-credentials"]), "-m", "-t", str(self.holder.pid)]
+
+    def room(self):
+        """Bytes that are free."""
+        found = os.statvfs(self.path)
+        return found.f_bavail * found.f_frsize
+
+    def grow(self, megabytes):
+        self.megabytes += megabytes
+        subprocess.run(self.program + ["mount", "-o", f"remount,size={self.megabytes}m", "tmpfs", str(self.where)], check=True)
+
+    def close(self):
+        self.holder.stdin.close()
+        self.holder.stdout.close()
+        self.holder.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
 def accepted_inode(client):
     """The inode of the gateway's end of a client's connection, from /proc/net/tcp."""
     port = f":{client.port:04X}"
@@ -354,19 +397,23 @@ def start(folder, request):
 
 
 @pytest.fixture
-def start_on_small_disk(start, folder):
-    """A function that starts a gateway whose data directory is a file system of its own, which it alone sees; returns
-    it and the way to that directory."""
-    where = folder / "small"
-    where.mkdir()
+def small_disk(folder):
+    """A function that makes a SmallDisk in the test's folder."""
+    with contextlib.ExitStack() as made:
+        def make(megabytes):
+            try:
+                return made.enter_context(SmallDisk(folder / "small", megabytes))
+            except NoSmallDisk as e:
+                pytest.skip(str(e))
+        yield make
 
+
+@pytest.fixture
+def start_on_small_disk(small_disk, start):
+    """A function that starts a gateway with its data directory on a small disk; returns it and the way to that disk."""
     def start_one(megabytes, **options):
-        make = f"mount -t tmpfs -o size={megabytes}m,mode=777 tmpfs {where}"
-        unshare = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-r", "-m"]
-        if subprocess.run(unshare + ["sh", "-c", make], capture_output=True).returncode != 0:
-            pytest.skip("no file system can be mounted here")
-        gateway = start(program=unshare + ["sh", "-c", make + ' && exec "$0" "$@"'], data_dir=where / "data", **options)
-        return gateway, pathlib.Path(f"/proc/{gateway.pid}/root{where}")
+        disk = small_disk(megabytes)
+        return start(program=disk.program, data_dir=disk.where / "data", **options), disk.path
     return start_one
 
 

@@ -8,8 +8,8 @@ a client is never killed itself, so its state may be in memory.
 What a gateway must not do on a single connection is checked on the way, by complain(); what must have arrived in the end
 is the business of driver.py.
 
-A payload is the number of the message and that of its transmission, "17/2": a publisher that sends one of QoS 1 again makes
-a new message, and a subscriber can tell it from one that the gateway sends again.
+A payload is the number of the message and that of its transmission, "17/2", and dots: a publisher that sends one of QoS 1
+again makes a new message, and a subscriber can tell it from one that the gateway sends again.
 """
 
 import asyncio
@@ -135,6 +135,11 @@ class Publisher(Device):
         self.open = collections.OrderedDict()
         self.last_id = 0
         self.is_publishing = True
+        self.taken = 0  # messages acknowledged
+
+    def acknowledged(self, topic, n):
+        self.taken += 1
+        self.world.acknowledged(topic, n)
 
     def new_id(self):
         while True:
@@ -154,7 +159,7 @@ class Publisher(Device):
         self.tell(f"sends {packet_id} {topic} {n} {state} {times}")
         if state == "sent":
             self.open[packet_id][4] += 1
-            self.send(mqtt.publish(V5, topic, f"{n}/{times}", qos=qos, packet_id=packet_id, dup=dup))
+            self.send(mqtt.publish(V5, topic, self.world.payload(n, times), qos=qos, packet_id=packet_id, dup=dup))
         else:
             self.send(mqtt.ack(PUBREL, V5, packet_id))
 
@@ -188,20 +193,22 @@ class Publisher(Device):
         if entry is None:
             self.complain(f"{packet} for nothing")
             return
-        topic, n, qos, state, _ = entry
+        topic, n, qos, state, times = entry
         if packet.type != PUBCOMP and packet.code >= 0x80:
             self.world.count(f"publish refused with {packet.code:#x}")
+            # One of QoS 1 that was sent before may have been kept then.
+            self.world.refuse(topic, n, is_certain=qos == 2 or times == 1)
             del self.open[packet.packet_id]
         elif packet.type == PUBACK:
             if qos != 1:
                 self.complain(f"{packet} for QoS {qos}")
-            self.world.acknowledged(topic, n)
+            self.acknowledged(topic, n)
             del self.open[packet.packet_id]
         elif packet.type == PUBREC:
             if qos != 2:
                 self.complain(f"{packet} for QoS {qos}")
             if state == "sent":
-                self.world.acknowledged(topic, n)
+                self.acknowledged(topic, n)
                 entry[3] = "released"
             self.send(mqtt.ack(PUBREL, V5, packet.packet_id))
         else:
@@ -222,12 +229,21 @@ class Subscriber(Device):
         self.since = None  # topic -> how many had been sent when the subscription was acknowledged
         self.messages = self.duplicates = 0
 
+    is_alone = True  # gets everything, and in order
+
+    def subscription(self):
+        return self.filter
+
+    def has(self, topic):
+        """The numbers that have reached whoever they are for."""
+        return set(self.got[topic])
+
     def filter_matches(self, topic):
         return all(f in ("+", t) for f, t in zip(self.filter.split("/"), topic.split("/")))
 
     async def live(self, present):
         if self.since is None:
-            self.send(mqtt.subscribe(V5, [(self.filter, self.qos)], 1))
+            self.send(mqtt.subscribe(V5, [(self.subscription(), self.qos)], 1))
         self.unanswered = {}  # packet ids that came on this connection and are in flight
         self.here = set()  # and the messages
         nap = asyncio.get_running_loop().time() + self.world.dice.uniform(*self.naps[0]) if self.naps else None
@@ -279,7 +295,7 @@ class Subscriber(Device):
 
     def take(self, message):
         n, packet_id = int(message.payload.split(b"/")[0]), message.packet_id
-        what, copy = (message.topic, n), (message.topic, message.payload)
+        what, copy = (message.topic, n), (message.topic, message.payload.rstrip(b"."))
         self.messages += 1
         self.world.progress += 1
         if message.qos == 0:
@@ -319,6 +335,26 @@ class Subscriber(Device):
 
     def note(self, what):
         self.got[what[0]].append(what[1])
+
+
+class Member(Subscriber):
+    """One of a shared subscription, which gets what no other member gets. `group` is the list of all of them."""
+
+    is_alone = False
+
+    def __init__(self, world, client_id, group, topic_filter, **options):
+        super().__init__(world, client_id, topic_filter, 1, **options)
+        self.group = group
+        group.append(self)
+
+    def subscription(self):
+        return f"$share/kill/{self.filter}"
+
+    def has(self, topic):
+        return {n for member in self.group for n in member.got[topic]}
+
+    def look_at_dup(self, message, copy):
+        """It may have been given to anybody before."""
 
 
 class Wanderer(Subscriber):

@@ -23,6 +23,9 @@ class Tamper:
             self.coming += self.meets(device, await device.receive_one())
         return self.coming.pop(0)
 
+    def meets(self, device, packet):
+        return [packet]
+
     def lets_out(self, device, data):
         answer = (data[0] >> 4, int.from_bytes(data[2:4], "big"))
         if answer[0] in (PUBACK, PUBREC, PUBCOMP) and answer in self.swallowed:
@@ -122,6 +125,16 @@ class Forgets(Tamper):
             self.is_done = True
             packet.session_present = 0
         return [packet]
+
+
+class Refuses(Tamper):
+    """A publisher is told that its message was not kept, and it was."""
+
+    def meets(self, device, packet):
+        if self.is_done or packet.type != PUBACK or packet.code:
+            return [packet]
+        self.is_done = True
+        return [mqtt.Packet(V5, PUBACK << 4, packet.body[:2] + bytes([0x97]))]
 
 
 class GivesNumbersTwice:
