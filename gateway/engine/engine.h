@@ -72,8 +72,9 @@ struct engine_ops {
     void (*session_put)(struct engine *e, const char *client_id, size_t len, const struct engine_session *s);
     /* Removes the session with its subscriptions and its progress. */
     void (*session_remove)(struct engine *e, const char *client_id, size_t len);
-    /* Adds or replaces a subscription of a session that is there; `since` of a replaced one stays. What it is
-     * owed joins the session's progress, until that is replaced. */
+    /* Adds or replaces a subscription of a session that is there. `since` of a replaced one stays, and its
+     * QoS for what came before, where it was greater and the session has not come so far. What it is owed
+     * joins the session's progress, until that is replaced. */
     void (*subscribe)(struct engine *e, const char *client_id, size_t len,
                       const struct engine_subscription *s);
     /* It is owed nothing any more, either. */

@@ -54,12 +54,18 @@ struct engine_settings {
 
 #define ENGINE_EXPIRY_NEVER 0xFFFFFFFFu
 
+#define OPTION_QOS 0x03u /* of a subscription's options */
+
 struct engine_subscription {
     const char *filter;
     uint16_t len;
     uint8_t options;     /* as in the SUBSCRIBE packet (MQTT 5.0 section 3.8.3.1) */
     uint32_t identifier; /* 0: none */
     uint64_t since;      /* messages after this number belong to it */
+    /* Read only: messages up to `until` belong to it with this QoS at the least, which it had when they came;
+     * 0: with its own. */
+    uint64_t until;
+    uint8_t qos_before;
     uint64_t asked; /* handed in: retained messages up to this number are owed to it; 0, and read: none */
 };
 

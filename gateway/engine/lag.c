@@ -9,8 +9,7 @@
 
 #include "gateway/base/xmalloc.h"
 
-#define SHARED     "$share/"
-#define OPTION_QOS 0x03u /* MQTT 5.0 section 3.8.3.1 */
+#define SHARED "$share/"
 
 /* Adds a filter, whose text is taken over. */
 static void add(struct lag_filters *f, char *text, size_t len, uint64_t after)
@@ -48,7 +47,7 @@ void lag_filters_add(struct lag_filters *f, const struct engine_session_view *v,
     for (size_t i = 0; i < v->subscription_count; i++) {
         const struct engine_subscription *s = &v->subscriptions[i];
         bool shared = s->len >= strlen(SHARED) && memcmp(s->filter, SHARED, strlen(SHARED)) == 0;
-        if (s->options & OPTION_QOS && !shared)
+        if ((s->options & OPTION_QOS || s->until > v->progress.cursor) && !shared)
             add(f, xstrndup(s->filter, s->len), s->len, s->since);
     }
 }

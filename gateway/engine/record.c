@@ -261,16 +261,21 @@ void record_session_set_cursor(void *at, uint64_t cursor)
 
 /* ---- subscriptions ---- */
 
+#define QOS_BEFORE_SHIFT 6 /* in the byte of the options, whose upper bits SUBSCRIBE leaves alone */
+#define OPTIONS_MASK     ((1u << QOS_BEFORE_SHIFT) - 1)
+
 size_t record_subscription_size(const struct engine_subscription *s)
 {
-    return 8 + 4 + 1 + stored_len(s->len);
+    return 8 + 4 + 1 + (s->qos_before ? 8 : 0) + stored_len(s->len);
 }
 
 void record_subscription_write(void *to, const struct engine_subscription *s)
 {
     unsigned char *at = put64(to, s->since);
     at = put32(at, s->identifier);
-    *at++ = s->options;
+    *at++ = (unsigned char)((s->options & OPTIONS_MASK) | s->qos_before << QOS_BEFORE_SHIFT);
+    if (s->qos_before)
+        at = put64(at, s->until);
     put_bytes(at, s->filter, stored_len(s->len));
 }
 
@@ -281,6 +286,9 @@ bool record_subscription_read(struct kv_bytes key, struct kv_bytes value, struct
     s->since = take_number(&in, 8);
     s->identifier = (uint32_t)take_number(&in, 4);
     s->options = (uint8_t)take_number(&in, 1);
+    s->qos_before = s->options >> QOS_BEFORE_SHIFT;
+    s->options &= OPTIONS_MASK;
+    s->until = s->qos_before ? take_number(&in, 8) : 0;
     if (in.bad || !name_of(key, 8, kv_bytes(in.at, in.left), &name) || name.size > UINT16_MAX)
         return false;
     s->filter = name.data;

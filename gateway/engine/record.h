@@ -14,7 +14,7 @@
 /* Of the whole file; a file with a greater one is not touched, one with a smaller one is taken over. In
  * format 1 the index is complete; since 2, up to the number under RECORD_INDEXED_KEY in the table of what
  * there is once. Since 3 progress may say what is owed. */
-#define RECORD_FORMAT      3
+#define RECORD_FORMAT      4
 #define RECORD_INDEXED_KEY "indexed"
 
 /* A name (topic, filter, client id) as a key: itself, or, beyond NAME_KEY_LONG - 1 bytes, its first

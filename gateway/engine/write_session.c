@@ -126,6 +126,21 @@ static struct engine_owed owed_of(const struct batch_op *op, uint64_t asked)
     return (struct engine_owed){.filter = batch_bytes(op, 1), .len = (uint16_t)op->len[1], .asked = asked};
 }
 
+/* A subscription takes another one's place. A session that has not come to where it begins is owed what came
+ * before under the old one. */
+static void replace(struct engine_subscription *sub, const struct engine_subscription *old, uint64_t cursor)
+{
+    uint8_t qos = old->options & OPTION_QOS, before = old->until > cursor ? old->qos_before : 0;
+    sub->qos_before = before;
+    sub->until = before ? old->until : 0;
+    if (qos > (sub->options & OPTION_QOS) && sub->since > cursor) {
+        sub->qos_before = qos > before ? qos : before;
+        sub->until = sub->since;
+    }
+    if (qos || before)
+        sub->since = old->since;
+}
+
 enum kv_result write_subscribe(struct writer *w, const struct batch_op *op)
 {
     struct record_key key;
@@ -148,7 +163,7 @@ enum kv_result write_subscribe(struct writer *w, const struct batch_op *op)
     if (or_nothing(r) != KV_OK)
         return r;
     if (r == KV_OK)
-        sub.since = old.since;
+        replace(&sub, &old, s.s.cursor);
     r = kv_reserve(w->t, KV_SUBSCRIPTIONS, key_bytes(&key), record_subscription_size(&sub), &at);
     if (r == KV_OK)
         record_subscription_write(at, &sub);

@@ -36,14 +36,16 @@ LOG_EVENT_ONCE_A_SECOND(log_unreadable, "log_unreadable", LOG_LEVEL_ERROR);
 struct filter {
     char *text;
     uint16_t len;
-    uint64_t after; /* messages after this number belong to it */
+    uint64_t after;     /* messages after this number belong to it */
+    uint64_t until;     /* and those up to this one are delivered with */
+    uint8_t qos_before; /* at the least, which the subscription had when they came; 0: none are */
 };
 
 struct catch_up {
     struct filter *filters;
     size_t count, room;
-    bool has_filters;
-    uint64_t unsure_to; /* messages up to this number may have been sent before */
+    bool has_filters, has_replaced; /* has_replaced: some of them have a QoS of before */
+    uint64_t unsure_to;             /* messages up to this number may have been sent before */
     const struct engine_ops *engine;
     struct engine_scan *scan;
     struct retained_list retained;
@@ -95,6 +97,14 @@ static void add_filter(struct catch_up *c, const char *text, size_t len, uint64_
     }
     c->filters[c->count++] =
         (struct filter){.text = xstrndup(text, len), .len = (uint16_t)len, .after = after};
+}
+
+/* Messages up to a number belong to the filter with a QoS that its subscription does not have any more. */
+static void keep_before(struct catch_up *c, struct filter *f, uint8_t qos, uint64_t until)
+{
+    f->qos_before = qos;
+    f->until = until;
+    c->has_replaced = true;
 }
 
 /* The channels that a session hears without having subscribed. */
@@ -166,8 +176,12 @@ void catch_up_restore(struct sessions *s, struct session *ses, const struct engi
     add_implicit(s, c, session_of(s, ses));
     for (size_t i = 0; i < v->subscription_count; i++) {
         const struct engine_subscription *sub = &v->subscriptions[i];
-        if (sub->options & SUB_QOS && !mqtt_topic_is_shared(sub->filter, sub->len))
-            add_filter(c, sub->filter, sub->len, sub->since);
+        bool has_before = sub->qos_before && sub->until > v->progress.cursor;
+        if ((!(sub->options & SUB_QOS) && !has_before) || mqtt_topic_is_shared(sub->filter, sub->len))
+            continue;
+        add_filter(c, sub->filter, sub->len, sub->since);
+        if (has_before)
+            keep_before(c, &c->filters[c->count - 1], sub->qos_before, sub->until);
     }
     restore_retained(s, ses, &v->progress);
 }
@@ -180,15 +194,30 @@ void catch_up_unsure(struct sessions *s, struct session *ses, uint64_t to)
 
 uint64_t catch_up_unsure_to(const struct window *w) { return w->catch_up ? w->catch_up->unsure_to : 0; }
 
+/* A subscription is replaced: what came before is not read yet, and is owed with the QoS of then
+ * ([MQTT-3.8.4-3] of 3.1.1, [MQTT-3.8.4-4] of 5.0). */
+static void replace(struct sessions *s, struct catch_up *c, const struct window *w, struct filter *f,
+                    sub_options options, uint64_t since)
+{
+    sub_options old = 0;
+    topic_tree_get(s->tree, session_at(s, w->session)->subs, w->session, f->text, f->len, &old);
+    uint8_t qos = old & SUB_QOS, before = f->until > w->read ? f->qos_before : 0;
+    if (qos > (options & SUB_QOS))
+        keep_before(c, f, qos > before ? qos : before, since);
+}
+
 void catch_up_subscribed(struct sessions *s, struct session *ses, const char *filter, size_t len,
-                         uint64_t since)
+                         sub_options options, uint64_t since)
 {
     struct window *w = window_of(s, ses);
-    if (!w || !(w->flags & WINDOW_BEHIND))
+    if (!w || !(w->flags & WINDOW_BEHIND) || mqtt_topic_is_shared(filter, len))
         return;
     struct catch_up *c = need(s, w);
     need_filters(s, c, w->session);
-    if (!find_filter(c, filter, len) && !mqtt_topic_is_shared(filter, len))
+    struct filter *f = find_filter(c, filter, len);
+    if (f)
+        replace(s, c, w, f, options, since);
+    else
         add_filter(c, filter, len, since);
     drop_scan(c);
 }
@@ -241,26 +270,32 @@ struct batch {
     bool declined;
 };
 
-/* Whether the session hears the topic without having subscribed. */
-static bool is_implicit(const struct sessions *s, uint32_t id, const struct message_parts *m)
+/* What the message's subscriptions of before have been; returns how many. */
+static size_t match_replaced(const struct catch_up *c, const struct message_parts *m, sub_options *options,
+                             size_t max)
 {
-    const char *prefix = s->config->clients_prefix, *everybody = s->config->broadcast_topic;
-    size_t prefix_len = strlen(prefix), len;
-    const char *client_id = sessions_client_id(s, id, &len);
-    if (*everybody && m->topic_len == strlen(everybody) && memcmp(m->topic, everybody, m->topic_len) == 0)
-        return true;
-    return prefix_len && m->topic_len == prefix_len + len && memcmp(m->topic, prefix, prefix_len) == 0 &&
-           memcmp(m->topic + prefix_len, client_id, len) == 0;
+    size_t n = 0;
+    for (size_t i = 0; i < c->count && n < max; i++) {
+        const struct filter *f = &c->filters[i];
+        if (f->qos_before && m->seq <= f->until &&
+            mqtt_topic_matches(f->text, f->len, m->topic, m->topic_len))
+            options[n++] = f->qos_before;
+    }
+    return n;
 }
 
 /* What the session's subscriptions to this message come to. */
 static void merge(const struct sessions *s, uint32_t id, const struct message_parts *m, struct merged *out)
 {
     sub_options options[MERGED_MAX];
-    size_t n = topic_tree_session_match(s->tree, session_at(s, id)->subs, m->topic, m->topic_len, options,
-                                        MERGED_MAX);
-    if (!n && is_implicit(s, id, m))
+    const struct session *ses = session_at(s, id);
+    const struct window *w = window_of(s, ses);
+    size_t n = 0;
+    if (publish_is_implicit(s, id, m->topic, m->topic_len))
         options[n++] = s->config->implicit_qos;
+    if (w->catch_up && w->catch_up->has_replaced)
+        n += match_replaced(w->catch_up, m, options + n, MERGED_MAX - n);
+    n += topic_tree_session_match(s->tree, ses->subs, m->topic, m->topic_len, options + n, MERGED_MAX - n);
     publish_merge(out, options, n < MERGED_MAX ? n : MERGED_MAX, m->qos, publish_is_own(s, id, m->origin));
 }
 

@@ -20,9 +20,9 @@ void catch_up_restore(struct sessions *s, struct session *ses, const struct engi
 void catch_up_unsure(struct sessions *s, struct session *ses, uint64_t to);
 /* That number, while it has not read all of them; 0: it has. */
 uint64_t catch_up_unsure_to(const struct window *w);
-/* A session that may be behind has subscribed, to messages after `since`, or unsubscribed. */
+/* A session that may be behind is about to subscribe, to messages after `since`, or has unsubscribed. */
 void catch_up_subscribed(struct sessions *s, struct session *ses, const char *filter, size_t len,
-                         uint64_t since);
+                         sub_options options, uint64_t since);
 void catch_up_unsubscribed(struct sessions *s, struct session *ses, const char *filter, size_t len);
 /* Up to which number a stored session is owed the retained messages that match the filter of a subscription
  * to those after `since`; 0: there are none that outlive its connection. */

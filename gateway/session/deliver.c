@@ -25,6 +25,25 @@ static struct frame *frame_for(struct fanout_job *job, uint8_t version, uint8_t 
     return job->frame[i];
 }
 
+/* Whether the message is on an implicit channel of the session. */
+static bool is_implicit(const struct sessions *s, uint32_t id, const struct fanout_job *job)
+{
+    const struct message *m = job->message;
+    return job->implicit == FANOUT_EVERYBODY ||
+           (job->implicit == FANOUT_ONE && publish_is_implicit(s, id, message_topic(m), m->topic_len));
+}
+
+/* All subscriptions of the session that match; returns how many. */
+static size_t find_all(const struct sessions *s, uint32_t id, const struct fanout_job *job, sub_options *all)
+{
+    size_t n = 0;
+    if (is_implicit(s, id, job))
+        all[n++] = s->config->implicit_qos;
+    size_t found = topic_tree_overlaps(s->tree, session_at(s, id)->subs, job->topics, job->topic_count,
+                                       all + n, MERGED_MAX - n);
+    return n + found < MERGED_MAX ? n + found : MERGED_MAX;
+}
+
 /* What the matching subscriptions of the session come to; nearly always there is one. */
 static void merge(const struct sessions *s, uint32_t id, sub_options options, const struct fanout_job *job,
                   struct merged *out)
@@ -33,13 +52,8 @@ static void merge(const struct sessions *s, uint32_t id, sub_options options, co
     size_t n = 1;
     all[0] = options;
     const struct message *m = job->message;
-    if (job->topic_count > 1) {
-        size_t found = topic_tree_overlaps(s->tree, session_at(s, id)->subs, job->topics, job->topic_count,
-                                           all, MERGED_MAX);
-        n = found < MERGED_MAX ? found : MERGED_MAX;
-        if (!n)
-            all[n++] = options; /* an implicit channel */
-    }
+    if (job->topic_count + (job->implicit != FANOUT_NOBODY) > 1)
+        n = find_all(s, id, job, all);
     publish_merge(out, all, n, m->qos,
                   options & SUB_NO_LOCAL || n > 1 ? publish_is_own(s, id, m->origin) : false);
 }

@@ -54,7 +54,7 @@ static uint8_t subscribe(struct sessions *s, uint32_t id, const struct mqtt_byte
                          uint32_t identifier, uint64_t since, bool *is_new)
 {
     struct session *ses = session_at(s, id);
-    catch_up_subscribed(s, ses, filter->data, filter->len, since);
+    catch_up_subscribed(s, ses, filter->data, filter->len, options, since);
     enum subscribe_result r = topic_tree_subscribe(s->tree, &ses->subs, id, filter->data, filter->len,
                                                    sub_options_make(options, identifier));
     if (r == SUBSCRIBE_NO_ROOM)

@@ -84,6 +84,17 @@ bool publish_is_own(const struct sessions *s, uint32_t id, uint64_t origin)
     return origin == hash_known(client_id, len);
 }
 
+bool publish_is_implicit(const struct sessions *s, uint32_t id, const char *topic, size_t len)
+{
+    const char *prefix = s->config->clients_prefix, *everybody = s->config->broadcast_topic;
+    size_t prefix_len = strlen(prefix), id_len;
+    const char *client_id = sessions_client_id(s, id, &id_len);
+    if (*everybody && len == strlen(everybody) && memcmp(topic, everybody, len) == 0)
+        return true;
+    return prefix_len && len == prefix_len + id_len && memcmp(topic, prefix, prefix_len) == 0 &&
+           memcmp(topic + prefix_len, client_id, id_len) == 0;
+}
+
 void publish_merge(struct merged *out, const sub_options *options, size_t count, uint8_t qos, bool is_own)
 {
     uint8_t most = 0;

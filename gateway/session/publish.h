@@ -31,6 +31,9 @@ struct merged {
 /* Of `count` matching subscriptions: without No Local ones if the message is the session's own
  * ([MQTT-3.8.3-3]). */
 void publish_merge(struct merged *out, const sub_options *options, size_t count, uint8_t qos, bool is_own);
+/* Whether the session hears the topic without having subscribed: an implicit channel, which counts as one
+ * more subscription. */
+bool publish_is_implicit(const struct sessions *s, uint32_t id, const char *topic, size_t len);
 /* Whether the session's client published it. */
 bool publish_is_own(const struct sessions *s, uint32_t id, uint64_t origin);
 

@@ -47,8 +47,6 @@
 #define MIN_TURN     32 /* deliveries of one walk before the next has its turn */
 #define CLOCK_EVERY  32 /* deliveries between two looks at the clock */
 
-enum implicit { IMPLICIT_NONE, IMPLICIT_ONE, IMPLICIT_ALL };
-
 /* A message under way. In a pool, as many may wait. */
 struct job {
     struct fanout_job pub;
@@ -76,9 +74,9 @@ struct walk {
     uint32_t list, lists;
     struct topic_cursor *cursor, few[FEW_LISTS];
     uint32_t *topics, few_topics[FEW_LISTS];
-    enum implicit implicit; /* what comes after the lists */
-    uint32_t after;         /* IMPLICIT_ALL: the last session visited */
-    uint32_t last;          /* IMPLICIT_ALL: the highest id there was at the beginning */
+    enum fanout_implicit implicit; /* what comes after the lists */
+    uint32_t after;                /* FANOUT_EVERYBODY: the last session visited */
+    uint32_t last;                 /* FANOUT_EVERYBODY: the highest id there was at the beginning */
     struct seen seen;
 };
 
@@ -168,16 +166,16 @@ struct fanout *fanout_new(struct event_base *base, struct topic_tree *tree, cons
 }
 
 /* Whether the topic names an implicit channel. */
-static enum implicit implicit_channel(const struct fanout *f, const struct message *m)
+static enum fanout_implicit implicit_channel(const struct fanout *f, const struct message *m)
 {
     const char *topic = message_topic(m);
     if (f->broadcast_len && m->topic_len == f->broadcast_len &&
         memcmp(topic, f->set.broadcast_topic, f->broadcast_len) == 0)
-        return IMPLICIT_ALL;
+        return FANOUT_EVERYBODY;
     if (f->prefix_len && m->topic_len > f->prefix_len &&
         memcmp(topic, f->set.clients_prefix, f->prefix_len) == 0)
-        return IMPLICIT_ONE;
-    return IMPLICIT_NONE;
+        return FANOUT_ONE;
+    return FANOUT_NOBODY;
 }
 
 /* Opens a cursor on every topic record that matches. Returns how many subscriptions they have. */
@@ -244,14 +242,15 @@ static struct walk *walk_begin(struct fanout *f, uint32_t id)
     uint64_t most = open_cursors(f, w, m);
     pub->topics = w->topics;
     pub->topic_count = w->lists;
-    if (w->implicit == IMPLICIT_ALL) {
+    pub->implicit = w->implicit;
+    if (w->implicit == FANOUT_EVERYBODY) {
         w->after = 0;
         w->last = f->ops->session_bound(f->ctx);
         most += w->last;
-    } else if (w->implicit == IMPLICIT_ONE) {
+    } else if (w->implicit == FANOUT_ONE) {
         most++;
     }
-    seen_begin(f, &w->seen, w->lists + (w->implicit != IMPLICIT_NONE) > 1, most);
+    seen_begin(f, &w->seen, w->lists + (w->implicit != FANOUT_NOBODY) > 1, most);
     counter_add(COUNTER_FANOUTS, 1);
     return w;
 }
@@ -273,14 +272,14 @@ static void walk_end(struct fanout *f, struct walk *w)
 static bool next_implicit(struct fanout *f, struct walk *w, const struct message *m, uint32_t *session)
 {
     *session = 0;
-    if (w->implicit == IMPLICIT_ALL) {
+    if (w->implicit == FANOUT_EVERYBODY) {
         *session = f->ops->next_session(f->ctx, w->after);
         if (*session <= w->last)
             w->after = *session;
         else
             *session = 0;
-    } else if (w->implicit == IMPLICIT_ONE) {
-        w->implicit = IMPLICIT_NONE;
+    } else if (w->implicit == FANOUT_ONE) {
+        w->implicit = FANOUT_NOBODY;
         *session =
             f->ops->find_session(f->ctx, message_topic(m) + f->prefix_len, m->topic_len - f->prefix_len);
     }
@@ -303,7 +302,7 @@ static bool walk_at_end(struct walk *w)
 {
     while (w->list < w->lists && w->cursor[w->list].sub == 0)
         w->list++;
-    return w->list == w->lists && w->implicit == IMPLICIT_NONE;
+    return w->list == w->lists && w->implicit == FANOUT_NOBODY;
 }
 
 /* What is left of a slice. */

@@ -9,9 +9,9 @@
  * left of the current slice is finished at once.
  *
  * Of several subscriptions of one session that match, the first one met is delivered, with its options; the
- * owner finds the others by fanout_job.topics. An implicit channel comes last and has the options of the
- * settings. Sessions that came after the walk over their list began are left out, those that went meanwhile
- * too.
+ * owner finds the others by fanout_job.topics and .implicit. An implicit channel comes last and has the
+ * options of the settings. Sessions that came after the walk over their list began are left out, those that
+ * went meanwhile too.
  *
  * Messages that are kept (QoS above 0) are started in the order of their numbers and are never refused; what
  * bounds them is that the owner stops reading more. fanout_settled() says how far all sessions have been
@@ -37,6 +37,8 @@ struct fanout;
 #define FANOUT_FRAMES   12   /* 2 versions, 3 QoS, with retain and without: fanout_frame() */
 #define FANOUT_SLICE_US 5000 /* a slice ends early when it takes longer, by clock_us() */
 
+enum fanout_implicit { FANOUT_NOBODY, FANOUT_ONE, FANOUT_EVERYBODY };
+
 struct fanout_job {
     struct message *message;
     struct frame *frame[FANOUT_FRAMES]; /* filled in by the owner at the first delivery that needs it;
@@ -45,6 +47,7 @@ struct fanout_job {
     /* The topic records that match, valid during deliver(); more than one: see topic_tree_overlaps(). */
     const uint32_t *topics;
     uint32_t topic_count;
+    enum fanout_implicit implicit; /* besides: who hears the topic without having subscribed */
 };
 
 /* The place in frame[] of the frame for such clients. */

@@ -232,6 +232,34 @@ def test_a_shared_message_that_its_member_refuses_goes_to_nobody_else(gateway):
         assert sorted(int(m.payload) for m in mine + theirs) == list(range(10))
 
 
+@pytest.mark.parametrize("version", [V311, V5])
+def test_a_lower_qos_loses_nothing_that_came_before(start, version):
+    """A client that is behind subscribes again, with QoS 0, and goes: it is owed what came before, and nothing else."""
+    gateway = start(mqtt="max_inflight = 2")
+    kept = session() if version == V5 else {"version": V311, "clean": False}
+    with gateway.client("to", **kept) as to:
+        to.subscribe(("t", 1))
+        answer = gateway.http("POST", "/v1/publish", [{"topic": "t", "payload": str(i), "qos": 1} for i in range(10)])
+        assert answer.status == 200
+        assert [to.expect_publish().payload for _ in range(2)] == [b"0", b"1"]
+        to.subscribe(("t", 0))
+        gateway.publish("t", "10", qos=1)
+        to.expect_publish("10")
+    with gateway.client("to", **kept) as to:
+        assert [(m.payload, m.qos) for m in to.take_all(10)] == [(str(i).encode(), 1) for i in range(10)]
+        gateway.publish("t", "11", qos=1)
+        assert to.take().qos == 0
+
+
+def test_a_wide_subscription_takes_nothing_from_the_clients_own_channel(gateway):
+    with gateway.client("c", **session()) as client:
+        client.subscribe(("#", 0))
+    gateway.publish("clients/c", "kept", qos=1)
+    with gateway.client("c", **session()) as client:
+        client.take("kept", "clients/c", qos=1)
+        client.expect_silence(0.1)
+
+
 @pytest.mark.parametrize("killed", ["hf-worker-0", "all"])
 def test_what_is_published_after_a_crash_is_new(start, killed):
     """[MQTT-4.3.2-2], [MQTT-4.3.3-2]: only what may have been sent before has DUP."""

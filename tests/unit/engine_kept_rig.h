@@ -123,10 +123,14 @@ static inline void describe(void *ctx, const struct engine_session_view *v)
                   (unsigned long long)v->progress.cursor, (unsigned long long)v->session.disconnected_ms,
                   v->session.expiry_s, (int)v->session.extra_len, v->session.extra);
     ck_assert_uint_eq(v->progress.cursor, v->session.cursor);
-    for (size_t i = 0; i < v->subscription_count; i++)
+    for (size_t i = 0; i < v->subscription_count; i++) {
         at += sprintf(at, " %.*s:%u:%u:%llu", (int)v->subscriptions[i].len, v->subscriptions[i].filter,
                       v->subscriptions[i].options, v->subscriptions[i].identifier,
                       (unsigned long long)v->subscriptions[i].since);
+        if (v->subscriptions[i].qos_before)
+            at += sprintf(at, " before %u:%llu", v->subscriptions[i].qos_before,
+                          (unsigned long long)v->subscriptions[i].until);
+    }
     for (unsigned i = 0; i < v->progress.outs; i++)
         at += sprintf(at, " out %llu/%u/%u", (unsigned long long)v->progress.out[i].seq,
                       v->progress.out[i].packet_id, v->progress.out[i].state);

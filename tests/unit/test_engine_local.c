@@ -324,8 +324,8 @@ END_TEST
 START_TEST(another_programs_tables_and_a_newer_format_are_refused)
 {
     rig_close(&rig);
-    lmdb_put("meta", "format", "HOLDFAST\x04\0\0\0", 12);
-    assert_refused(rig.dir, "newer Holdfast (format 4, this one knows 3)");
+    lmdb_put("meta", "format", "HOLDFAST\x05\0\0\0", 12);
+    assert_refused(rig.dir, "newer Holdfast (format 5, this one knows 4)");
     lmdb_put("meta", "format", "HOLDFAST", 8);
     assert_refused(rig.dir, "another program's");
     unlink(path_of("holdfast.mdb"));

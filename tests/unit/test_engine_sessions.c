@@ -26,18 +26,47 @@ START_TEST(a_session_is_kept_with_its_subscriptions)
     ck_assert_str_eq(session("other"), "other cursor 5 away 0 expiry 1 extra will; c:0:1:2");
     ck_assert_str_eq(session("nobody"), "");
     ck_assert_str_eq(session("phon"), "");
-    subscribe("phone", "a", 0, 9, 99); /* replaced: it goes back as far as before */
+    subscribe("phone", "a", 2, 9, 99); /* replaced: it goes back as far as before */
     rig.ops->unsubscribe(rig.engine, "phone", 5, "b/#", 3);
     rig.ops->unsubscribe(rig.engine, "phone", 5, "none", 4);
     put_session("phone", 50, START_MS, 60, "x");
     rig_commit(&rig);
-    ck_assert_str_eq(session("phone"), "phone cursor 100 away 1700000000000 expiry 60 extra x; a:0:9:80");
+    ck_assert_str_eq(session("phone"), "phone cursor 100 away 1700000000000 expiry 60 extra x; a:2:9:80");
     rig.ops->session_remove(rig.engine, "phone", 5);
     rig.ops->session_remove(rig.engine, "phone", 5);
     put_session("phone", 1, 0, 0, "");
     rig_commit(&rig);
     ck_assert_str_eq(session("phone"), "phone cursor 1 away 0 expiry 0 extra ;");
     ck_assert_uint_eq(stats().sessions, 2);
+    finish();
+}
+END_TEST
+
+/* Of one that is replaced, what the session has not come to yet belongs to it as it was; and not what has
+ * come since it had no QoS. */
+START_TEST(a_subscription_that_is_replaced)
+{
+    begin(_i);
+    put_session("c", 50, 0, 9, "");
+    subscribe("c", "t", 2, 0, 40);
+    subscribe("c", "t", 0, 0, 60);
+    rig_commit(&rig);
+    ck_assert_str_eq(session("c"), "c cursor 50 away 0 expiry 9 extra ; t:0:0:40 before 2:60");
+    subscribe("c", "t", 0, 0, 70);
+    rig_commit(&rig);
+    ck_assert_str_eq(session("c"), "c cursor 50 away 0 expiry 9 extra ; t:0:0:40 before 2:60");
+    subscribe("c", "t", 1, 0, 80);
+    rig_commit(&rig);
+    ck_assert_str_eq(session("c"), "c cursor 50 away 0 expiry 9 extra ; t:1:0:40 before 2:60");
+    subscribe("c", "t", 0, 0, 90);
+    rig_commit(&rig);
+    ck_assert_str_eq(session("c"), "c cursor 50 away 0 expiry 9 extra ; t:0:0:40 before 2:90");
+    put_session("c", 95, 0, 9, "");
+    subscribe("c", "t", 0, 0, 100);
+    subscribe("c", "t", 1, 0, 110);
+    rig_commit(&rig);
+    ck_assert_str_eq(session("c"), "c cursor 95 away 0 expiry 9 extra ; t:1:0:110");
+    rig_assert_sound(&rig);
     finish();
 }
 END_TEST
@@ -276,6 +305,7 @@ END_TEST
 static void add_tests(TCase *tc)
 {
     tcase_add_loop_test(tc, a_session_is_kept_with_its_subscriptions, 0, ENGINES);
+    tcase_add_loop_test(tc, a_subscription_that_is_replaced, 0, ENGINES);
     tcase_add_loop_test(tc, progress_moves_the_cursor_forward_and_replaces_what_is_in_flight, 0, ENGINES);
     tcase_add_loop_test(tc, what_is_owed_is_kept_with_the_progress, 0, ENGINES);
     tcase_add_loop_test(tc, what_is_owed_has_a_limit, 0, ENGINES);

@@ -106,6 +106,34 @@ START_TEST(implicit_channels_are_heard_by_who_was_away)
 }
 END_TEST
 
+/* They count as one more subscription: a wider one of a lower QoS takes nothing from them. */
+START_TEST(implicit_channels_keep_their_qos_beside_a_subscription)
+{
+    struct peer p = peer_stored(&rig, "c", MQTT_V5, false), q = peer_stored(&rig, "d", MQTT_V5, false);
+    peer_subscribe(&p, "#", 0);
+    peer_subscribe(&q, "clients/+", 0);
+    rig_publish(&rig, "clients/c", "mine", 2, false);
+    rig_publish(&rig, "broadcast", "ours", 1, false);
+    peer_complete(&p, 1, peer_expect_new(&p, "clients/c", "mine", 1));
+    peer_complete(&p, 1, peer_expect_new(&p, "broadcast", "ours", 1));
+    peer_expect_publish(&q, "clients/c", "mine", 0);
+    peer_complete(&q, 1, peer_expect_new(&q, "broadcast", "ours", 1));
+    leave(&p, true);
+    leave(&q, false);
+    rig_publish(&rig, "clients/c", "mine too", 1, false);
+    rig_publish(&rig, "broadcast", "ours too", 1, false);
+    p = peer_stored(&rig, "c", MQTT_V5, true);
+    q = peer_stored(&rig, "d", MQTT_V5, true);
+    peer_expect_new(&p, "clients/c", "mine too", 1);
+    peer_expect_new(&p, "broadcast", "ours too", 1);
+    peer_expect_nothing(&p);
+    peer_expect_new(&q, "broadcast", "ours too", 1);
+    peer_expect_nothing(&q);
+    peer_drop(&p);
+    peer_drop(&q);
+}
+END_TEST
+
 /* [MQTT-4.4.0-1], [MQTT-4.6.0-1]: all that is unacknowledged, in the order it was sent first; what was
  * acknowledged out of order does not come again. */
 START_TEST(what_is_unacknowledged_is_sent_again_with_dup)
@@ -434,6 +462,65 @@ START_TEST(a_subscription_does_not_reach_back)
 }
 END_TEST
 
+/* [MQTT-3.8.4-4]: a subscription that is replaced while its client is behind loses nothing of what came
+ * before, at once (0), after a connection that ended in order (1) or broke (2), or whose worker was killed
+ * (3). */
+START_TEST(a_lower_qos_holds_for_what_comes_after_it)
+{
+    const struct peer_connect slow = {.version = MQTT_V5, .expiry_s = 3600, .receive_maximum = 2};
+    struct peer p = peer_connect_with(&rig, "c", &slow, false);
+    peer_subscribe(&p, "t", 1);
+    rig_publish_many(&rig, "t", 0, 10, 1);
+    uint16_t first = peer_expect_number(&p, "t", 0, 1).packet_id;
+    uint16_t second = peer_expect_number(&p, "t", 1, 1).packet_id;
+    peer_subscribe(&p, "t", 0);
+    rig_publish_many(&rig, "t", 10, 5, 1);
+    for (unsigned i = 10; i < 15; i++)
+        peer_expect_number(&p, "t", i, 0);
+    peer_subscribe(&p, "t", 0); /* once more: what is owed stays so */
+    rig_turn(&rig);
+    if (_i == 0) {
+        peer_complete(&p, 1, first);
+        peer_complete(&p, 1, second);
+    } else if (_i == 3) {
+        rig_kill_worker(&rig, UINT32_MAX);
+        peer_free(&p);
+    } else {
+        leave(&p, _i == 1);
+    }
+    if (_i)
+        p = peer_stored(&rig, "c", MQTT_V5, true);
+    for (unsigned i = _i ? 0 : 2; i < 10; i++)
+        peer_complete(&p, 1, peer_expect_number(&p, "t", i, 1).packet_id);
+    peer_expect_nothing(&p);
+    rig_publish_many(&rig, "t", 15, 1, 1);
+    peer_expect_number(&p, "t", 15, 0);
+    leave(&p, true);
+    rig_publish_many(&rig, "t", 16, 1, 1);
+    p = peer_stored(&rig, "c", MQTT_V5, true);
+    peer_expect_nothing(&p);
+    peer_drop(&p);
+}
+END_TEST
+
+/* What came while it had QoS 0 was sent with QoS 0, and does not come again when it has more. */
+START_TEST(a_higher_qos_holds_for_what_comes_after_it)
+{
+    struct peer p = peer_stored(&rig, "c", MQTT_V5, false);
+    peer_subscribe(&p, "t", 0);
+    rig_publish_many(&rig, "t", 0, 1, 1);
+    peer_expect_number(&p, "t", 0, 0);
+    peer_subscribe(&p, "t", 1);
+    rig_kill_worker(&rig, UINT32_MAX); /* and nothing has been written of where it is */
+    peer_free(&p);
+    rig_publish_many(&rig, "t", 1, 1, 1);
+    p = peer_stored(&rig, "c", MQTT_V5, true);
+    peer_expect_number(&p, "t", 1, 1);
+    peer_expect_nothing(&p);
+    peer_drop(&p);
+}
+END_TEST
+
 /* Retention has removed it: the rest comes, nothing waits for ever. */
 START_TEST(what_retention_has_removed_is_skipped)
 {
@@ -570,6 +657,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, clean_start_forgets_everything);
     tcase_add_loop_test(tc, what_came_meanwhile_comes_in_order, 0, 2);
     tcase_add_test(tc, implicit_channels_are_heard_by_who_was_away);
+    tcase_add_test(tc, implicit_channels_keep_their_qos_beside_a_subscription);
     tcase_add_loop_test(tc, what_is_unacknowledged_is_sent_again_with_dup, 0, 2);
     tcase_add_test(tc, nothing_is_sent_again_on_the_same_connection);
     tcase_add_test(tc, a_smaller_receive_maximum_holds_for_what_is_sent_again);
@@ -581,6 +669,8 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, a_subscription_that_cannot_be_stored_is_not_granted);
     tcase_add_test(tc, all_filters_of_a_packet_are_answered_together);
     tcase_add_test(tc, a_subscription_does_not_reach_back);
+    tcase_add_loop_test(tc, a_lower_qos_holds_for_what_comes_after_it, 0, 4);
+    tcase_add_test(tc, a_higher_qos_holds_for_what_comes_after_it);
     tcase_add_test(tc, what_retention_has_removed_is_skipped);
     tcase_add_test(tc, a_message_without_a_subscription_is_sent_again_and_holds_its_packet_identifier);
     tcase_add_test(tc, the_identifier_of_what_is_complete_is_taken_until_that_is_stored);
