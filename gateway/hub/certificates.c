@@ -14,10 +14,10 @@
 #include "gateway/base/utf8.h"
 #include "gateway/base/xmalloc.h"
 #include "gateway/ipc/ipc_message.h"
-
-#define NAME "holdfast_tls_certificate_expiry_timestamp_seconds"
+#include "gateway/net/tls_context.h"
 
 struct entry {
+    enum tls_dated_kind kind;
     int64_t expires; /* seconds since 1970 */
     char *tls, *subject, *file;
 };
@@ -73,7 +73,7 @@ static char *label(const struct ipc_bytes *b)
 
 static bool is_same(const struct entry *a, const struct entry *b)
 {
-    return strcmp(a->tls, b->tls) == 0 && strcmp(a->subject, b->subject) == 0 &&
+    return a->kind == b->kind && strcmp(a->tls, b->tls) == 0 && strcmp(a->subject, b->subject) == 0 &&
            strcmp(a->file, b->file) == 0;
 }
 
@@ -89,7 +89,8 @@ static bool is_listed(const struct list *l, unsigned before)
 static void add(struct list *l, const struct ipc_message *m)
 {
     l->entry = xrealloc(l->entry, (l->count + 1) * sizeof *l->entry);
-    l->entry[l->count++] = (struct entry){.expires = (int64_t)m->field[3].num,
+    l->entry[l->count++] = (struct entry){.kind = (enum tls_dated_kind)m->field[7].num,
+                                          .expires = (int64_t)m->field[3].num,
                                           .tls = label(&m->field[4].bytes),
                                           .subject = label(&m->field[5].bytes),
                                           .file = label(&m->field[6].bytes)};
@@ -112,16 +113,30 @@ void certificates_take(struct certificates *c, const struct ipc_message *m)
     c->coming = (struct list){0};
 }
 
+/* Which of the two metrics an entry belongs to: what ends, or what is to be renewed. */
+static bool is_update(const struct entry *e) { return e->kind == TLS_DATED_CRL || e->kind == TLS_DATED_OCSP; }
+
+/* One metric, if there is anything to say in it. */
+static void write_metric(const struct list *l, bool updates, const char *name, const char *help,
+                         struct evbuffer *out)
+{
+    bool any = false;
+    for (unsigned i = 0; i < l->count; i++) {
+        const struct entry *e = &l->entry[i];
+        if (is_update(e) != updates || e->expires == INT64_MAX || is_listed(l, i))
+            continue;
+        if (!any)
+            evbuffer_add_printf(out, "# HELP %s %s\n# TYPE %s gauge\n", name, help, name);
+        any = true;
+        evbuffer_add_printf(out, "%s{tls=\"%s\",kind=\"%s\",file=\"%s\",subject=\"%s\"} %lld\n", name, e->tls,
+                            tls_dated_name(e->kind), e->file, e->subject, (long long)e->expires);
+    }
+}
+
 void certificates_write(const struct certificates *c, struct evbuffer *out)
 {
-    if (c->shown.count == 0)
-        return;
-    evbuffer_add_printf(out, "# HELP " NAME " When a certificate in force expires, since the epoch\n"
-                             "# TYPE " NAME " gauge\n");
-    for (unsigned i = 0; i < c->shown.count; i++) {
-        const struct entry *e = &c->shown.entry[i];
-        if (!is_listed(&c->shown, i))
-            evbuffer_add_printf(out, NAME "{tls=\"%s\",file=\"%s\",subject=\"%s\"} %lld\n", e->tls, e->file,
-                                e->subject, (long long)e->expires);
-    }
+    write_metric(&c->shown, false, "holdfast_tls_certificate_expiry_timestamp_seconds",
+                 "When a certificate in force expires, since the epoch", out);
+    write_metric(&c->shown, true, "holdfast_tls_next_update_timestamp_seconds",
+                 "When a CRL or an OCSP response in force is outdated, since the epoch", out);
 }

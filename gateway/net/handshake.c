@@ -395,16 +395,19 @@ static void hand_over(struct net *n, uint32_t id, unsigned char *early, size_t l
 
 /* ---- one step ---- */
 
-/* OpenSSL has given up: says why in the log; of a client certificate what is wrong with it. */
+/* OpenSSL has given up: says why in the log; of a client certificate whose it is and what is wrong with it.
+ */
 static void failed(struct net *n, uint32_t id)
 {
     const struct conn *c = conn_at(n, id);
     char peer[SOCKETS_ADDRESS_TEXT];
     const char *why = ERR_reason_error_string(ERR_peek_last_error());
-    long verified = SSL_get_verify_result(handshake_of(n, c)->ssl);
+    const SSL *ssl = handshake_of(n, c)->ssl;
+    long verified = SSL_get_verify_result(ssl);
     counter_add(COUNTER_TLS_FAILED, 1);
     LOG(log_handshake_failed, LOG_STR("error", why ? why : "unknown"),
         LOG_STR("certificate", verified == X509_V_OK ? "-" : X509_verify_cert_error_string(verified)),
+        LOG_STR("subject", tls_context_refused_client(ssl)),
         LOG_STR("address", sockets_peer_text(c->fd, peer)));
     net_close(n, id, CLOSE_TLS_HANDSHAKE);
 }

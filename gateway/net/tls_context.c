@@ -45,6 +45,7 @@ struct tls_context {
     struct server *servers; /* the first is for those who ask for no name that is known */
     unsigned server_count;
     struct tls_peer_rules peers;
+    struct tls_dated_list dated;
     unsigned char alpn[ALPN_MAX]; /* as on the wire: each name with its length before it */
     unsigned alpn_len;
 };
@@ -359,8 +360,8 @@ struct tls_context *tls_context_new(const struct config *c, unsigned section, co
 {
     CHECK(section < c->tls_sections && tls_context_index() > 0);
     const struct config_tls *config = &c->tls[section];
-    struct tls_loader l = {config, b, section, error, error_size};
     struct tls_context *x = xcalloc(1, sizeof *x);
+    struct tls_loader l = {config, b, section, error, error_size, t ? NULL : &x->dated};
 
     x->magic = CONTEXT_MAGIC;
     x->refs = 1;
@@ -389,6 +390,7 @@ void tls_context_free(struct tls_context *x)
         tls_credential_clear(&x->credentials[i]);
     tls_names_clear(&x->names);
     tls_peer_clear(&x->peers);
+    tls_dated_clear(&x->dated);
     x->magic = 0;
     free(x);
 }
@@ -415,6 +417,14 @@ bool tls_context_identity(const struct tls_context *x, SSL *ssl, char *out, size
 }
 
 unsigned tls_context_certificates(const struct tls_context *x) { return x->count; }
+
+unsigned tls_context_dated(const struct tls_context *x) { return x->dated.count; }
+
+const struct tls_dated *tls_context_dated_at(const struct tls_context *x, unsigned i)
+{
+    CHECK(i < x->dated.count);
+    return &x->dated.list[i];
+}
 
 void tls_context_certificate(const struct tls_context *x, unsigned place, struct tls_certificate *out)
 {

@@ -57,6 +57,10 @@ bool tls_context_parks(const struct tls_context *x);
  */
 bool tls_context_identity(const struct tls_context *x, SSL *ssl, char *out, size_t size);
 
+/* After a handshake that failed: whose client certificate was refused, or "-". Valid until the next
+ * handshake. */
+const char *tls_context_refused_client(const SSL *ssl);
+
 /* The certificates of a context by place, for metrics and log lines. */
 struct tls_certificate {
     const char *path;
@@ -65,6 +69,32 @@ struct tls_certificate {
 };
 unsigned tls_context_certificates(const struct tls_context *x);
 void tls_context_certificate(const struct tls_context *x, unsigned place, struct tls_certificate *out);
+
+/*
+ * What one day is too old: certificates, and what says whether they are still good. An OCSP response that is
+ * outdated is not shown, with an outdated CRL everybody is refused whose CA it is of.
+ */
+enum tls_dated_kind {
+    TLS_DATED_SERVER, /* a server's own certificate: tls_context_certificate() */
+    TLS_DATED_ISSUER, /* one that is sent with it */
+    TLS_DATED_CA,     /* of clients */
+    TLS_DATED_OCSP,
+    TLS_DATED_CRL,
+    TLS_DATED_KINDS
+};
+/* As a label: "server", "issuer", "client_ca", "ocsp", "crl". */
+const char *tls_dated_name(enum tls_dated_kind kind);
+
+struct tls_dated {
+    enum tls_dated_kind kind;
+    char *path;          /* as configured */
+    char subject[128];   /* whose it is, for people */
+    int64_t from, until; /* seconds since 1970; until INT64_MAX: no end is named */
+    bool lacks_crl;      /* a CA: there are CRLs, and none of it, so that its clients are refused */
+};
+/* All but the servers' own certificates, of a context that was made without tickets; of others none. */
+unsigned tls_context_dated(const struct tls_context *x);
+const struct tls_dated *tls_context_dated_at(const struct tls_context *x, unsigned i);
 
 /* Whether handshake_keylog_cb() hears of the secrets that OpenSSL derives from here on, for all connections
  * of the SSL's present certificate: to be turned on for as long as that SSL works, and off again. */

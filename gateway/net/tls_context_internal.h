@@ -12,6 +12,11 @@
 
 #define TLS_CERTIFICATES_MAX 32 /* of one section: one bit each in a mask */
 
+struct tls_dated_list {
+    struct tls_dated *list;
+    unsigned count;
+};
+
 /* What is being loaded, and where to say what is wrong with it. */
 struct tls_loader {
     const struct config_tls *config;
@@ -19,6 +24,7 @@ struct tls_loader {
     unsigned section;
     char *error;
     size_t error_size;
+    struct tls_dated_list *dated; /* NULL: nobody asks */
 };
 
 /* Writes "path: ..." (path NULL: "tls "name": ..."), empties OpenSSL's error queue, returns false. The
@@ -62,6 +68,17 @@ void tls_credential_clear(struct tls_credential *c);
 /* Takes the OCSP response for c from the file. */
 bool tls_staple_load(const struct tls_loader *l, const struct tls_file *f, struct tls_credential *c);
 
+/* ---- tls_dated.c: what one day is too old ---- */
+
+void tls_dated_certificate(const struct tls_loader *l, enum tls_dated_kind kind, const char *path,
+                           const X509 *x);
+void tls_dated_crl(const struct tls_loader *l, const char *path, const X509_CRL *crl);
+void tls_dated_staple(const struct tls_loader *l, const char *path, const struct tls_credential *c);
+/* All CAs and CRLs are there, the CAs in the order in which they were noted: which CAs lack a CRL. A CA above
+ * others of them needs none for clients to be let in. */
+void tls_dated_look_for_crls(const struct tls_loader *l, STACK_OF(X509) * cas, STACK_OF(X509_CRL) * crls);
+void tls_dated_clear(struct tls_dated_list *list);
+
 /* ---- tls_names.c: which certificates serve a name ---- */
 
 struct tls_name {
@@ -88,6 +105,8 @@ const struct tls_name *tls_names_of(const struct tls_names *n, unsigned place);
 
 /* The first dNSName, or without any SAN the CN. False: it has none that can be shown. */
 bool tls_certificate_name(X509 *x, char *out, size_t size);
+/* Whom a distinguished name is of: the most telling part that can be shown, or "-". */
+void tls_name_text(const X509_NAME *name, char *out, size_t size);
 
 /* ---- tls_peer.c: client certificates ---- */
 

@@ -258,6 +258,8 @@ static bool load_certificates(const struct tls_loader *l, const struct tls_file 
     if (!c->chain)
         return false;
     c->leaf = sk_X509_shift(c->chain);
+    for (int i = 0; i < sk_X509_num(c->chain); i++)
+        tls_dated_certificate(l, TLS_DATED_ISSUER, f->path, sk_X509_value(c->chain, i));
     return true;
 }
 

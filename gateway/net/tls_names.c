@@ -83,6 +83,18 @@ bool tls_certificate_name(X509 *x, char *out, size_t size)
     return f.found;
 }
 
+void tls_name_text(const X509_NAME *name, char *out, size_t size)
+{
+    static const int parts[] = {NID_commonName, NID_organizationalUnitName, NID_organizationName};
+
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        int at = X509_NAME_get_index_by_NID(name, parts[i], -1);
+        if (at >= 0 && tls_copy_name(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, at)), out, size))
+            return;
+    }
+    snprintf(out, size, "-");
+}
+
 /* ---- the names of all ---- */
 
 /* While the list is made, a mask is of all certificates that have this name. */

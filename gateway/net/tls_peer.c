@@ -52,6 +52,8 @@ static bool load_ca_file(const struct tls_loader *l, const struct tls_file *f, s
             ok = tls_refuse(l, f->path, "certificate %d is not one of a CA", i + 1);
         else if (!add_ca(r, cas, ca))
             ok = tls_refuse(l, f->path, "certificate %d cannot be used: %s", i + 1, tls_reason());
+        else
+            tls_dated_certificate(l, TLS_DATED_CA, f->path, ca);
     }
     sk_X509_pop_free(found, X509_free);
     return ok;
@@ -87,6 +89,7 @@ static bool add_crl(const struct tls_loader *l, const char *path, struct tls_pee
     int64_t until = tls_seconds(X509_CRL_get0_nextUpdate(crl), INT64_MAX);
     if (until < r->crl_until)
         r->crl_until = until;
+    tls_dated_crl(l, path, crl);
     return true;
 }
 
@@ -199,6 +202,7 @@ static bool load_files(const struct tls_loader *l, struct tls_peer_rules *r, STA
     for (unsigned i = 0; (f = tls_loader_file(l, TLS_FILE_CRL, i)); i++)
         if (!load_crl_file(l, f, r, cas, crls))
             return false;
+    tls_dated_look_for_crls(l, cas, crls);
     /* A CA that is listed is trusted, be it a root or not. */
     X509_STORE_set_flags(r->store, X509_V_FLAG_PARTIAL_CHAIN | crl_flags(cas, crls));
     return true;
@@ -256,6 +260,32 @@ void tls_peer_clear(struct tls_peer_rules *r)
     *r = (struct tls_peer_rules){0};
 }
 
+/* The last one that was refused. OpenSSL keeps a certificate only when it is good, and asks for each chain in
+ * one go. */
+static struct {
+    const SSL *ssl;
+    char subject[128];
+} refused;
+
+static int verify_cb(int good, X509_STORE_CTX *chain)
+{
+    X509 *leaf = X509_STORE_CTX_get0_cert(chain);
+
+    if (!good && leaf) {
+        refused.ssl = X509_STORE_CTX_get_ex_data(chain, SSL_get_ex_data_X509_STORE_CTX_idx());
+        tls_name_text(X509_get_subject_name(leaf), refused.subject, sizeof refused.subject);
+    }
+    return good;
+}
+
+const char *tls_context_refused_client(const SSL *ssl)
+{
+    bool is_this = refused.ssl == ssl;
+
+    refused.ssl = NULL;
+    return is_this ? refused.subject : "-";
+}
+
 bool tls_peer_apply(const struct tls_peer_rules *r, enum client_certificate mode, SSL_CTX *ctx)
 {
     if (SSL_CTX_set_session_id_context(ctx, r->fingerprint, sizeof r->fingerprint) != 1)
@@ -267,8 +297,9 @@ bool tls_peer_apply(const struct tls_peer_rules *r, enum client_certificate mode
         return false;
     SSL_CTX_set_client_CA_list(ctx, names);
     SSL_CTX_set1_cert_store(ctx, r->store);
-    SSL_CTX_set_verify(
-        ctx, SSL_VERIFY_PEER | (mode == CLIENT_CERT_REQUIRED ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), NULL);
+    SSL_CTX_set_verify(ctx,
+                       SSL_VERIFY_PEER | (mode == CLIENT_CERT_REQUIRED ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
+                       verify_cb);
     SSL_CTX_set_verify_depth(ctx, CHAIN_DEPTH_MAX);
     SSL_CTX_set_max_cert_list(ctx, CLIENT_CHAIN_BYTES);
     return true;

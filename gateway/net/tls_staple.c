@@ -100,6 +100,7 @@ bool tls_staple_load(const struct tls_loader *l, const struct tls_file *f, struc
     if (ok) {
         c->staple = OPENSSL_memdup(f->data, f->len);
         c->staple_len = c->staple ? f->len : 0;
+        tls_dated_staple(l, f->path, c);
     }
     ERR_clear_error();
     return ok;

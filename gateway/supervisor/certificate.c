@@ -1,6 +1,6 @@
 /*
- * Certificates as text. credentials.c fills the records from what the TLS contexts say and asks here for
- * what those do not know; nothing is judged but the dates.
+ * Certificates, and what else is dated, as text. credentials.c fills the records from what the TLS contexts
+ * say and asks here for what those do not know; nothing is judged but the dates.
  */
 #include "gateway/supervisor/certificate.h"
 
@@ -21,6 +21,9 @@ LOG_EVENT(ev_certificate, "certificate", LOG_LEVEL_INFO);
 LOG_EVENT(ev_expires_soon, "certificate_expires_soon", LOG_LEVEL_WARNING);
 LOG_EVENT(ev_expired, "certificate_expired", LOG_LEVEL_WARNING);
 LOG_EVENT(ev_not_yet, "certificate_not_yet_valid", LOG_LEVEL_WARNING);
+LOG_EVENT(ev_crl, "crl_outdated", LOG_LEVEL_WARNING);
+LOG_EVENT(ev_no_crl, "ca_without_crl", LOG_LEVEL_WARNING);
+LOG_EVENT(ev_ocsp, "ocsp_response_outdated", LOG_LEVEL_WARNING);
 
 /* Adds a name to the list; when there is no room, dots once. */
 static void add_name(char *list, size_t size, const char *name, size_t len)
@@ -111,31 +114,79 @@ int64_t certificate_days_left(const struct certificate *c, int64_t now)
     return left >= 0 ? left / DAY : -((-left + DAY - 1) / DAY);
 }
 
+/* What is dated by its next update. */
+static bool is_update(const struct certificate *c)
+{
+    return c->kind == TLS_DATED_CRL || c->kind == TLS_DATED_OCSP;
+}
+
+bool certificate_is_alarming(const struct certificate *c, int64_t now)
+{
+    int64_t days = certificate_days_left(c, now);
+    return c->lacks_crl || days < (is_update(c) ? 0 : CERTIFICATE_EXPIRES_SOON_DAYS) || now < c->not_before;
+}
+
+/* What it is and whose. */
+static void describe(const struct certificate *c, char *out, size_t size)
+{
+    static const char *const what[TLS_DATED_KINDS] = {[TLS_DATED_ISSUER] = "certificate above it, of",
+                                                      [TLS_DATED_CA] = "CA of clients,",
+                                                      [TLS_DATED_OCSP] = "OCSP response about",
+                                                      [TLS_DATED_CRL] = "CRL of"};
+    if (certificate_is_server(c))
+        snprintf(out, size, "%s, %s", *c->names ? c->names : c->subject, c->key);
+    else
+        snprintf(out, size, "%s %s", what[c->kind], c->subject);
+}
+
+/* What its end is called. */
+static const char *end_text(const struct certificate *c, bool is_over)
+{
+    if (is_update(c))
+        return is_over ? "OUTDATED since" : "next update";
+    return is_over ? "EXPIRED" : "expires";
+}
+
 void certificate_line(const struct certificate *c, int64_t now, char *out, size_t size)
 {
-    char end[CERTIFICATE_TIME], begin[CERTIFICATE_TIME];
+    char end[CERTIFICATE_TIME], begin[CERTIFICATE_TIME], whose[sizeof c->names + 64];
     int64_t days = certificate_days_left(c, now);
-    certificate_time(c->not_after, end);
     certificate_time(c->not_before, begin);
-    int n = snprintf(out, size, "tls \"%.64s\": %.256s: %s, %s, %s %s", c->tls, c->path,
-                     *c->names ? c->names : c->subject, c->key, days < 0 ? "EXPIRED" : "expires", end);
+    certificate_time(c->not_after, end);
+    describe(c, whose, sizeof whose);
+    int n = snprintf(out, size, "tls \"%.64s\": %.256s: %s, %s %s", c->tls, c->path, whose,
+                     end_text(c, days < 0), c->not_after == INT64_MAX ? "not named" : end);
     if (n < 0 || (size_t)n >= size)
         return;
     if (now < c->not_before)
         snprintf(out + n, size - (size_t)n, " (NOT VALID before %s)", begin);
-    else if (days >= 0 && days < CERTIFICATE_EXPIRES_SOON_DAYS)
+    else if (c->lacks_crl)
+        snprintf(out + n, size - (size_t)n, " (has NO CRL: its clients are refused)");
+    else if (!is_update(c) && days >= 0 && days < CERTIFICATE_EXPIRES_SOON_DAYS)
         snprintf(out + n, size - (size_t)n, " (in %" PRIi64 " day%s)", days, days == 1 ? "" : "s");
+}
+
+/* Which line it is. */
+static struct log_event *event_of(const struct certificate *c, int64_t now)
+{
+    int64_t days = certificate_days_left(c, now);
+    if (days < 0)
+        return c->kind == TLS_DATED_CRL ? &ev_crl : c->kind == TLS_DATED_OCSP ? &ev_ocsp : &ev_expired;
+    if (now < c->not_before)
+        return &ev_not_yet;
+    if (c->lacks_crl)
+        return &ev_no_crl;
+    return certificate_is_alarming(c, now) ? &ev_expires_soon : &ev_certificate;
 }
 
 void certificate_log(const struct certificate *c, int64_t now)
 {
     char end[CERTIFICATE_TIME];
-    int64_t days = certificate_days_left(c, now);
+    struct log_event *event = event_of(c, now);
+    if (!certificate_is_server(c) && !certificate_is_alarming(c, now))
+        return;
     certificate_time(c->not_after, end);
-    struct log_event *event = days < 0                               ? &ev_expired
-                              : now < c->not_before                  ? &ev_not_yet
-                              : days < CERTIFICATE_EXPIRES_SOON_DAYS ? &ev_expires_soon
-                                                                     : &ev_certificate;
-    LOG(*event, LOG_STR("tls", c->tls), LOG_STR("file", c->path), LOG_STR("subject", c->subject),
-        LOG_STR("key", c->key), LOG_STR("expires", end), LOG_I64("days", days));
+    LOG(*event, LOG_STR("tls", c->tls), LOG_STR("kind", tls_dated_name(c->kind)), LOG_STR("file", c->path),
+        LOG_STR("subject", c->subject), LOG_STR("key", *c->key ? c->key : "-"), LOG_STR("expires", end),
+        LOG_I64("days", certificate_days_left(c, now)));
 }

@@ -23,19 +23,43 @@
 LOG_EVENT(ev_keylog, "secrets_are_written", LOG_LEVEL_WARNING);
 LOG_EVENT(ev_no_keylog, "debug_keylog_ignored", LOG_LEVEL_WARNING);
 
+/* A new record. */
+static struct certificate *add(struct credentials *out, const struct certificate *what)
+{
+    out->certificate = xrealloc(out->certificate, (out->certificates + 1) * sizeof *out->certificate);
+    struct certificate *to = &out->certificate[out->certificates++];
+    out->servers += certificate_is_server(what);
+    *to = *what;
+    to->tls = xstrdup(what->tls);
+    to->path = xstrdup(what->path);
+    return to;
+}
+
+/* Notes what else is dated in a context. */
+static void add_dated(struct credentials *out, const char *tls, const struct tls_dated *d)
+{
+    struct certificate what = {.kind = d->kind,
+                               .lacks_crl = d->lacks_crl,
+                               .tls = (char *)(uintptr_t)tls,
+                               .path = d->path,
+                               .not_before = d->from,
+                               .not_after = d->until};
+    snprintf(what.subject, sizeof what.subject, "%s", d->subject);
+    (void)add(out, &what);
+}
+
 /* Notes the certificate at a place of a context. */
 static void add_certificate(struct credentials *out, const struct config *c, unsigned section, unsigned place,
                             const struct tls_context *x, const struct tls_bundle *b)
 {
     struct tls_certificate t;
     tls_context_certificate(x, place, &t);
-    out->certificate = xrealloc(out->certificate, (out->certificates + 1) * sizeof *out->certificate);
-    struct certificate *to = &out->certificate[out->certificates++];
-    *to = (struct certificate){.tls = xstrdup(c->tls[section].name),
-                               .path = xstrdup(t.path),
+    struct certificate what = {.tls = c->tls[section].name,
+                               .path = (char *)(uintptr_t)t.path,
                                .not_before = t.not_before,
                                .not_after = t.not_after};
-    snprintf(to->subject, sizeof to->subject, "%s", t.subject);
+    snprintf(what.subject, sizeof what.subject, "%s", t.subject);
+    struct certificate *to = add(out, &what);
     const struct tls_file *f = tls_bundle_file(b, TLS_FILE_CERTIFICATE, section, place);
     if (f)
         certificate_describe(to, f->data, f->len);
@@ -53,6 +77,8 @@ static bool try_section(struct credentials *out, const struct config *c, unsigne
     }
     for (unsigned i = 0; i < tls_context_certificates(x); i++)
         add_certificate(out, c, section, i, x, b);
+    for (unsigned i = 0; i < tls_context_dated(x); i++)
+        add_dated(out, c->tls[section].name, tls_context_dated_at(x, i));
     tls_context_free(x);
     return true;
 }

@@ -13,7 +13,8 @@
 struct credentials {
     int bundle_fd; /* base/tls_bundle.h; -1: none */
     struct certificate *certificate;
-    unsigned certificates; /* by section and place */
+    unsigned certificates; /* by section; in it the servers' own by place, then what else is dated */
+    unsigned servers;      /* those that are the servers' own */
 };
 
 /*

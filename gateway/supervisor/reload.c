@@ -223,7 +223,7 @@ static void tell_hub(struct reload *r, const struct child *hub)
         struct ipc_message m = IPC_MAKE(CERTIFICATE, IPC_NUM(r->number), IPC_NUM(r->certificates_told),
                                         IPC_NUM(n), IPC_NUM(c->not_after), IPC_BYTES(c->tls, strlen(c->tls)),
                                         IPC_BYTES(c->subject, strlen(c->subject)),
-                                        IPC_BYTES(c->path, strnlen(c->path, PATH_TOLD)));
+                                        IPC_BYTES(c->path, strnlen(c->path, PATH_TOLD)), IPC_NUM(c->kind));
         if (ipc_packet_send(hub->control_fd, &m, -1) != 0)
             return;
         r->certificates_told++;
@@ -252,17 +252,19 @@ static void name_silent(struct reload *r, const struct child *child, unsigned wo
 /* A reload that was taken is over. */
 static void finish(struct reload *r, unsigned workers)
 {
-    unsigned n = r->credentials.certificates;
+    unsigned n = r->credentials.servers;
+    int64_t now = (int64_t)(clock_wall_ms() / 1000);
     uint64_t ms = (clock_us() - r->began_us) / 1000;
     struct log_event *event = r->failed ? &ev_incomplete : &ev_reloaded;
     LOG(*event, LOG_U64("generation", r->number), LOG_U64("workers", workers), LOG_U64("certificates", n),
         LOG_U64("ms", ms));
     counter_add(r->failed ? COUNTER_RELOAD_FAILURES : COUNTER_RELOADS, 1);
-    for (unsigned i = 0; i < n; i++) {
+    for (unsigned i = 0; i < r->credentials.certificates; i++) {
+        const struct certificate *c = &r->credentials.certificate[i];
         char line[1024];
-        certificate_line(&r->credentials.certificate[i], (int64_t)(clock_wall_ms() / 1000), line,
-                         sizeof line);
-        tell(r, "%s\n", line);
+        certificate_line(c, now, line, sizeof line);
+        if (certificate_is_server(c) || certificate_is_alarming(c, now))
+            tell(r, "%s\n", line);
     }
     tell(r, "%s: generation %u, %u worker%s, %u certificate%s, %u ms\n",
          r->failed ? "incomplete" : "reloaded", r->number, workers, workers == 1 ? "" : "s", n,

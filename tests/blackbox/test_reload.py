@@ -401,6 +401,163 @@ def test_tickets_are_good_in_every_worker_also_a_new_one(start, served):
     all_resume()
 
 
+# ---- what decides over clients, staples, ticket keys
+
+def comes_in(gateway, certs, name):
+    """Whether a client with this certificate is served."""
+    context = context_for()
+    context.load_cert_chain(certs / f"{name}.pem", certs / f"{name}.key")
+    try:
+        tls_client(gateway, f"{name}-now", context).close()
+    except (ssl.SSLError, OSError, mqtt.Closed):
+        return False
+    return True
+
+
+class File:
+    """A file that the tls section names, and what the certificates' folder has for it."""
+
+    def __init__(self, served, name):
+        self.certs, self.path = served.certs, served.folder / name
+
+    def put(self, name):
+        shutil.copy(self.certs / name, self.path)
+        return self.path
+
+
+def expect_refused(gateway, file, said):
+    """A file that makes no sense is refused by its name, and nothing changes."""
+    file.path.write_text("nonsense")
+    result = reload(gateway)
+    assert result.returncode == 1 and f"{file.path}: {said}" in result.stdout + result.stderr, result
+
+
+def test_new_cas_hold_for_new_connections(start, served, certs):
+    ca = File(served, "ca.pem")
+    served.more = f'client_certificate = required  ca = "{ca.put("ca.pem")}"'
+    gateway = start(workers=2, **served.options())
+    context = context_for()
+    context.load_cert_chain(certs / "client.pem", certs / "client.key")
+    with tls_client(gateway, "stays", context) as stays:
+        assert not comes_in(gateway, certs, "client-other")
+        ca.put("other-ca.pem")
+        assert reload(gateway).returncode == 0
+        assert comes_in(gateway, certs, "client-other") and not comes_in(gateway, certs, "client")
+        expect_refused(gateway, ca, "has no certificate in it")
+        assert comes_in(gateway, certs, "client-other") and not comes_in(gateway, certs, "client")
+        stays.ping()
+
+
+def test_a_new_crl_holds_for_new_connections_and_tickets(start, served, certs):
+    crl = File(served, "crl.pem")
+    served.more = f'client_certificate = required  ca = "{certs}/ca.pem"  crl = "{crl.put("crl.pem")}"'
+    gateway = start(workers=2, **served.options())
+    context = context_for()
+    context.load_cert_chain(certs / "client.pem", certs / "client.key")
+    with tls_client(gateway, "stays", context) as stays:
+        stays.ping()
+        ticket = stays.sock.session
+        crl.put("crl-more.pem")
+        assert reload(gateway).returncode == 0
+        assert not comes_in(gateway, certs, "client")
+        with pytest.raises((ssl.SSLError, OSError, mqtt.Closed)):
+            tls_client(gateway, "again", context, ticket).close()
+        expect_refused(gateway, crl, "has no CRL in it")
+        assert not comes_in(gateway, certs, "client")
+        crl.put("crl.pem")
+        assert reload(gateway).returncode == 0 and comes_in(gateway, certs, "client")
+        stays.ping()
+    assert not gateway.events("process_died")
+
+
+def test_a_new_ocsp_response_is_stapled(start, served, certs):
+    response = File(served, "response.der")
+    served.more = f'ocsp = "{response.put("ocsp.der")}"'
+    gateway = start(workers=2, **served.options())
+
+    def next_update():
+        host, port = gateway.listening["secure"]
+        said = subprocess.run(["openssl", "s_client", "-connect", f"{host}:{port}", "-status"], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=20).stdout
+        return re.search(r"Next Update: (.*)", said).group(1)
+
+    with tls_client(gateway, "stays") as stays:
+        first = next_update()
+        response.put("ocsp-more.der")
+        assert reload(gateway).returncode == 0
+        second = next_update()
+        assert second != first
+        expect_refused(gateway, response, "is not an OCSP response")
+        assert next_update() == second
+        stays.ping()
+
+
+def test_new_ticket_keys_open_the_old_tickets_while_the_old_keys_are_there(start, served, certs, folder):
+    keys, old, new = folder / "tickets.keys", os.urandom(80), os.urandom(80)
+    keys.write_bytes(old)
+    gateway = start(workers=2, **served.options(top=f'tickets {{ keys = "{keys}" }}'))
+    context = context_for(ssl.TLSVersion.TLSv1_2)  # of 1.3 each connection brings a ticket with the newest key
+
+    def ticket():
+        with tls_client(gateway, "full", context) as client:
+            client.ping()
+            return client.sock.session
+
+    def resumes(session):
+        with tls_client(gateway, "again", context, session) as client:
+            client.ping()
+            return client.sock.session_reused
+
+    with tls_client(gateway, "stays") as stays:
+        first = ticket()
+        keys.write_bytes(new + old)
+        assert resumes(first) and reload(gateway).returncode == 0
+        assert resumes(first)
+        second = ticket()
+        keys.write_bytes(new)
+        assert reload(gateway).returncode == 0
+        assert not resumes(first) and resumes(second)
+        keys.write_bytes(new[:-1])
+        result = reload(gateway)
+        assert result.returncode == 1 and str(keys) in result.stdout + result.stderr, result
+        assert not resumes(first) and resumes(second)
+        stays.ping()
+
+
+# ---- what is too old
+
+def test_what_is_outdated_or_missing_is_said_everywhere(start, served, certs, folder):
+    """By check, by the log at the start, and by reload; and it is served all the same."""
+    both = folder / "cas.pem"
+    both.write_text((certs / "ca.pem").read_text() + (certs / "other-ca.pem").read_text())
+    served.put("chain")
+    served.more = f'client_certificate = optional  ca = "{both}"  crl = "{certs}/crl-old.pem"'
+    gateway = start(**served.options())
+    tls_client(gateway).close()
+    outdated = f"{certs}/crl-old.pem: CRL of Holdfast test ca, OUTDATED since 2020-02-01T00:00:00Z"
+    lacking = rf"{both}: CA of clients, Holdfast test other-ca, expires \S+ \(has NO CRL: its clients are refused\)"
+    for said in (check(gateway.config_file).stdout, reload(gateway).stdout):
+        assert outdated in said and re.search(lacking, said), said
+    events = {name: gateway.events(name)[0] for name in ("crl_outdated", "ca_without_crl")}
+    assert all(event["level"] == "warning" and event["tls"] == "main" for event in events.values())
+    assert events["ca_without_crl"]["subject"] == "Holdfast test other-ca"
+    assert "Holdfast test ca," not in reload(gateway).stdout.replace(outdated, ""), "what is well is not told of"
+
+
+def test_everything_dated_is_a_metric(start, served, certs):
+    served.put("chain")
+    served.more = f'client_certificate = optional  ca = "{certs}/ca.pem"  crl = "{certs}/crl.pem"'
+    gateway = start(**served.options())
+    now = time.time()
+    for kind, subject, file in (("server", "chain.test", served.crt), ("issuer", "Holdfast test middle-ca", served.crt),
+                                ("client_ca", "Holdfast test ca", certs / "ca.pem")):
+        left = gateway.metric(EXPIRY, tls="main", kind=kind, subject=subject, file=str(file)) - now
+        assert 360 < left / 86400 < 366, kind
+    left = gateway.metric("holdfast_tls_next_update_timestamp_seconds", tls="main", kind="crl",
+                          subject="Holdfast test ca", file=f"{certs}/crl.pem") - now
+    assert 360 < left / 86400 < 366
+
+
 def test_a_worker_that_dies_in_the_middle_of_a_reload_does_not_hold_it_up(start, served):
     gateway = start(workers=2, **served.options())
     os.kill(gateway.processes()["hf-worker-0"], signal.SIGSTOP)
@@ -468,7 +625,7 @@ def test_expiry_and_reloads_are_metrics(start, served, certs):
         text = subprocess.run(["openssl", "x509", "-in", source, "-noout", "-enddate"], check=True, capture_output=True,
                               text=True).stdout
         expires = ssl.cert_time_to_seconds(text.strip().removeprefix("notAfter="))
-        return {f'{EXPIRY}{{tls="main",file="{served.crt}",subject="{subject}"}}': expires}
+        return {f'{EXPIRY}{{tls="main",kind="server",file="{served.crt}",subject="{subject}"}}': expires}
 
     def shown():
         return {k: v for k, v in gateway.metrics().items() if k.startswith(EXPIRY)}

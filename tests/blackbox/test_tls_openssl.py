@@ -187,6 +187,7 @@ def test_client_certificates(start_tls, certs, mode, version):
         gateway.wait_event("tls_handshake_failed", count=len(failed))
         wrong = {event["certificate"] for event in gateway.events("tls_handshake_failed")}
         assert {"certificate revoked", "certificate has expired"} <= wrong, wrong
+        assert {event["subject"] for event in gateway.events("tls_handshake_failed")} == {name or "-" for name in failed}
     gateway.wait_metric("holdfast_tls_handshakes_failed_total", len(failed))
     said = report(gateway, f"-{version}")
     assert ("No client certificate CA names sent" in said) == (mode == "off")

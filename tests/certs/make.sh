@@ -11,8 +11,8 @@
 #   client          client: CN "client", SAN email:client@test, DNS:client.test
 #   client-expired, client-revoked
 #   other-ca, client-other    another CA, and a client of it
-#   crl.pem         of ca: client-revoked
-#   ocsp.der        of ca: ecdsa is good
+#   crl.pem         of ca: client-revoked; crl-old.pem: the same, outdated since 2020; crl-more.pem: client too
+#   ocsp.der        of ca: ecdsa is good; ocsp-more.der: the same, for longer
 #   tickets.keys    two session ticket keys of 80 bytes
 #
 # usage: make.sh DIR
@@ -130,8 +130,13 @@ sign other-ca client-other client DNS:other.test
 
 quiet ca -config ca.cnf -name ca -revoke client-revoked.pem
 quiet ca -config ca.cnf -name ca -gencrl -out crl.pem
+quiet ca -config ca.cnf -name ca -gencrl -out crl-old.pem -crl_lastupdate 20200101000000Z -crl_nextupdate 20200201000000Z
 quiet ocsp -index ca.index -CA ca.pem -rsigner ca.pem -rkey ca.key -issuer ca.pem -cert ecdsa.pem -ndays 30 \
     -respout ocsp.der
+quiet ocsp -index ca.index -CA ca.pem -rsigner ca.pem -rkey ca.key -issuer ca.pem -cert ecdsa.pem -ndays 300 \
+    -respout ocsp-more.der
+quiet ca -config ca.cnf -name ca -revoke client.pem
+quiet ca -config ca.cnf -name ca -gencrl -out crl-more.pem
 quiet rand -out tickets.keys 160
 
 # What nobody needs any more.

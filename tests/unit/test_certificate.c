@@ -131,6 +131,44 @@ START_TEST(the_end_comes_near)
 }
 END_TEST
 
+static const struct {
+    enum tls_dated_kind kind;
+    bool lacks_crl, is_alarming;
+    int64_t begins, left; /* seconds from now */
+    const char *line;
+} others[] = {
+    {TLS_DATED_ISSUER, false, false, -1, 100 * DAY,
+     "certificate above it, of A, expires 2027-03-05T12:00:00Z"},
+    {TLS_DATED_ISSUER, false, true, -1, DAY,
+     "certificate above it, of A, expires 2026-11-26T12:00:00Z (in 1 day)"},
+    {TLS_DATED_CA, false, true, -1, -1, "CA of clients, A, EXPIRED 2026-11-25T11:59:59Z"},
+    {TLS_DATED_CA, true, true, -1, 100 * DAY,
+     "CA of clients, A, expires 2027-03-05T12:00:00Z (has NO CRL: its clients are refused)"},
+    {TLS_DATED_CRL, false, false, -1, 1, "CRL of A, next update 2026-11-25T12:00:01Z"},
+    {TLS_DATED_CRL, false, true, -2, -1, "CRL of A, OUTDATED since 2026-11-25T11:59:59Z"},
+    {TLS_DATED_CRL, false, false, -1, INT64_MAX - NOON_2026, "CRL of A, next update not named"},
+    {TLS_DATED_OCSP, false, false, -1, DAY, "OCSP response about A, next update 2026-11-26T12:00:00Z"},
+    {TLS_DATED_OCSP, false, true, DAY, 2 * DAY,
+     "OCSP response about A, next update 2026-11-27T12:00:00Z (NOT VALID before 2026-11-26T12:00:00Z)"},
+};
+
+START_TEST(what_else_is_dated)
+{
+    struct certificate c = {.kind = others[_i].kind,
+                            .lacks_crl = others[_i].lacks_crl,
+                            .tls = (char *)"main",
+                            .path = (char *)"f",
+                            .subject = "A",
+                            .not_before = NOON_2026 + others[_i].begins,
+                            .not_after = NOON_2026 + others[_i].left};
+    char line[1024], expected[1024];
+    certificate_line(&c, NOON_2026, line, sizeof line);
+    snprintf(expected, sizeof expected, "tls \"main\": f: %s", others[_i].line);
+    ck_assert_str_eq(line, expected);
+    ck_assert_int_eq(certificate_is_alarming(&c, NOON_2026), others[_i].is_alarming);
+}
+END_TEST
+
 START_TEST(dates_beyond_reason)
 {
     char text[CERTIFICATE_TIME];
@@ -150,6 +188,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, very_many_names_are_cut);
     tcase_add_test(tc, what_is_no_certificate);
     tcase_add_loop_test(tc, the_end_comes_near, 0, sizeof dates / sizeof dates[0]);
+    tcase_add_loop_test(tc, what_else_is_dated, 0, sizeof others / sizeof others[0]);
     tcase_add_test(tc, dates_beyond_reason);
 }
 

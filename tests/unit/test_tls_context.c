@@ -620,6 +620,24 @@ START_TEST(a_fresh_staple_is_sent_with_its_certificate)
 }
 END_TEST
 
+START_TEST(chain_and_staple_are_told_with_their_dates)
+{
+    pki_write_ocsp("leaf.der", &leaf, &middle, &middle, V_OCSP_CERTSTATUS_GOOD, DAY);
+    set_section(0, "leaf.pem plain.pem", "leaf.key plain.key")->ocsp = in_folder("leaf.der");
+    struct tls_tickets *mine = tickets;
+    tickets = NULL;
+    x = make_section(0);
+    tickets = mine;
+    ck_assert_uint_eq(tls_context_dated(x), 2);
+    const struct tls_dated *issuer = tls_context_dated_at(x, 0), *staple = tls_context_dated_at(x, 1);
+    ck_assert_int_eq(issuer->kind, TLS_DATED_ISSUER);
+    ck_assert_ptr_nonnull(strstr(issuer->path, "leaf.pem"));
+    ck_assert_int_eq(staple->kind, TLS_DATED_OCSP);
+    ck_assert_str_eq(staple->subject, "leaf.test");
+    ck_assert(llabs(staple->until - time(NULL) - DAY) < 60);
+}
+END_TEST
+
 /* The place of a certificate without a response is left empty. */
 START_TEST(staples_by_place)
 {
@@ -843,6 +861,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, a_handshake_outlives_the_context);
     tcase_add_test(tc, alpn_takes_the_first_of_the_servers_list);
     tcase_add_test(tc, a_fresh_staple_is_sent_with_its_certificate);
+    tcase_add_test(tc, chain_and_staple_are_told_with_their_dates);
     tcase_add_test(tc, staples_by_place);
     tcase_add_test(tc, a_delegated_responder_is_good);
     tcase_add_test(tc, wrong_staples_are_refused);

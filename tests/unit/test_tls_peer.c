@@ -279,6 +279,42 @@ START_TEST(a_revoked_ca_is_refused)
 }
 END_TEST
 
+/* What one day is too old, as it is told of a context that is made to look at; of others nothing is kept. */
+START_TEST(what_is_dated_is_told)
+{
+    static const struct {
+        enum tls_dated_kind kind;
+        const char *subject;
+        int64_t days; /* from now to the end */
+        bool lacks_crl;
+    } expected[] = {{TLS_DATED_CA, "Root", 365, false},
+                    {TLS_DATED_CA, "Middle", 365, true},
+                    {TLS_DATED_CA, "Foreign", 365, true},
+                    {TLS_DATED_CRL, "Root", 1, false},
+                    {TLS_DATED_CRL, "Root", -1, false}};
+    struct tls_tickets *mine = tickets;
+    pki_write_certs("three.pem", root.x, middle.x, foreign.x, NULL);
+    pki_write_crls("two.crl", pki_crl(&root, lost.x, DAY), pki_crl(&root, NULL, -DAY));
+    conf.tls[0].ca = in_folder("three.pem");
+    conf.tls[0].crl = in_folder("two.crl");
+    remake();
+    ck_assert_uint_eq(tls_context_dated(x), 0);
+    tickets = NULL;
+    remake();
+    tickets = mine;
+    int64_t now = time(NULL);
+    ck_assert_uint_eq(tls_context_dated(x), sizeof expected / sizeof *expected);
+    for (unsigned i = 0; i < tls_context_dated(x); i++) {
+        const struct tls_dated *d = tls_context_dated_at(x, i);
+        ck_assert_int_eq(d->kind, expected[i].kind);
+        ck_assert_str_eq(d->subject, expected[i].subject);
+        ck_assert_int_eq(d->lacks_crl, expected[i].lacks_crl);
+        if (d->kind == TLS_DATED_CRL)
+            ck_assert(llabs(d->until - now - expected[i].days * DAY) < 60);
+    }
+}
+END_TEST
+
 START_TEST(wrong_ca_and_crl_files_are_refused)
 {
     struct pki_cert fake = pki_make((struct pki_wish){.cn = "Root", .ca = true});
@@ -503,6 +539,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, an_outdated_crl_lets_nobody_in);
     tcase_add_test(tc, a_crl_of_the_issuer_alone_is_enough);
     tcase_add_test(tc, a_revoked_ca_is_refused);
+    tcase_add_test(tc, what_is_dated_is_told);
     tcase_add_test(tc, wrong_ca_and_crl_files_are_refused);
     tcase_add_test(tc, the_identity_is_the_cn_or_the_first_alternative_name);
     tcase_add_test(tc, an_identity_is_plain_text);
