@@ -1,6 +1,6 @@
 """Long transfers, very many small records, and key updates in the middle of them.
 
-By default some tens of megabytes; HOLDFAST_LONG=1 makes it a gigabyte each way and a million records.
+With HOLDFAST_LONG=1, as test.sh runs it, a gigabyte each way and a million records; else some tens of megabytes.
 """
 
 import hashlib
