@@ -20,7 +20,9 @@ import mqtt_raw  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("HOLDFAST", str(ROOT / "build/test/holdfast"))
-NODE_MODULES = os.environ.get("HOLDFAST_NODE_MODULES", "/usr/share/nodejs")
+# Where mqtt.js is: that of the package node-mqtt, and the current one, which test.sh gets from npm.
+NODE_MODULES = {"debian": "/usr/share/nodejs",
+                "npm": os.environ.get("HOLDFAST_NPM_MODULES", str(ROOT / "build/npm/node_modules"))}
 PATIENCE = mqtt_raw.PATIENCE
 REPORTS = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:|: bug: ")
 
@@ -394,6 +396,21 @@ def start(folder, request):
             gateway.destroy()
             if getattr(request.node, "test_failed", False):
                 print(f"---- log of the gateway\n{gateway.text[-8000:]}")
+
+
+def node_environment(library="debian"):
+    """In which node finds this mqtt.js."""
+    path = NODE_MODULES[library]
+    if not os.path.isdir(f"{path}/mqtt"):
+        assert library == "npm", f"no mqtt.js in {path}; ./test.sh installs node-mqtt"
+        pytest.skip("test.sh has got no mqtt.js from npm")
+    return {**os.environ, "NODE_PATH": path}
+
+
+@pytest.fixture(params=NODE_MODULES)
+def node_env(request):
+    """The environment for each mqtt.js there is."""
+    return node_environment(request.param)
 
 
 @pytest.fixture

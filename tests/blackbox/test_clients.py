@@ -1,13 +1,12 @@
 """Other people's clients against the real binary: mosquitto, paho, mqtt.js, curl."""
 
 import json
-import os
 import subprocess
 import threading
 
 import pytest
 
-from conftest import NODE_MODULES, PATIENCE, wait_for
+from conftest import PATIENCE, wait_for
 
 VERSIONS = ["mqttv311", "mqttv5"]
 
@@ -155,13 +154,12 @@ client.on('connect', () => client.subscribe(['js/+'], (e, granted) => {
 
 
 @pytest.mark.parametrize("version", [4, 5])
-def test_mqtt_js_subscribes_publishes_and_keeps_alive(gateway, version, folder):
-    assert os.path.isdir(f"{NODE_MODULES}/mqtt"), f"no mqtt.js in {NODE_MODULES}; ./test.sh installs node-mqtt"
+def test_mqtt_js_subscribes_publishes_and_keeps_alive(gateway, version, folder, node_env):
     script = folder / "client.js"
     script.write_text(MQTT_JS)
     host, port = gateway.mqtt
     result = subprocess.run(["node", str(script), host, str(port), str(version)], capture_output=True, text=True,
-                            timeout=30, env={**os.environ, "NODE_PATH": NODE_MODULES})
+                            timeout=30, env=node_env)
     assert result.returncode == 0, result
     assert json.loads(result.stdout) == [["js/a", "one", "text/plain" if version == 5 else None],
                                          [f"clients/js-{version}", "two", None], ["broadcast", "three", None]]

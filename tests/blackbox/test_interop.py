@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from conftest import NODE_MODULES, PATIENCE, session, wait_for
+from conftest import PATIENCE, node_environment, session, wait_for
 from mqtt_raw import V5
 
 VERSIONS = [4, 5]
@@ -256,23 +256,22 @@ client.on('connect', connack => {
 """
 
 
-def mqtt_js(server, folder, version, client_id, what, count=0):
-    assert os.path.isdir(f"{NODE_MODULES}/mqtt"), f"no mqtt.js in {NODE_MODULES}; ./test.sh installs node-mqtt"
+def mqtt_js(server, folder, version, client_id, what, count=0, env=None):
     script, answer = folder / "client.js", folder / "answer.json"
     script.write_text(MQTT_JS)
     options = {"host": server.host, "port": server.port, "ca": server.ca, "version": version, "id": client_id, "what": what,
                "count": count, "answer": str(answer)}
     result = subprocess.run(["node", str(script), json.dumps(options)], capture_output=True, text=True, timeout=40,
-                            env={**os.environ, "NODE_PATH": NODE_MODULES})
+                            env=env or node_environment())
     assert result.returncode == 0, result
     return json.loads(answer.read_text())
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_mqtt_js_with_a_session_and_qos_2(server, version, folder):
-    assert not mqtt_js(server, folder, version, "sub", "subscribe")["present"]
-    mqtt_js(server, folder, version, "pub", "publish", COUNT)
-    answer = mqtt_js(server, folder, version, "sub", "receive", 2 * COUNT)
+def test_mqtt_js_with_a_session_and_qos_2(server, version, folder, node_env):
+    assert not mqtt_js(server, folder, version, "sub", "subscribe", env=node_env)["present"]
+    mqtt_js(server, folder, version, "pub", "publish", COUNT, node_env)
+    answer = mqtt_js(server, folder, version, "sub", "receive", 2 * COUNT, node_env)
     assert answer["present"]
     for qos in (1, 2):
         assert [m[1:] for m in answer["got"] if m[0] == f"t/{qos}"] == [[n, qos] for n in numbers()]

@@ -12,7 +12,7 @@ import pytest
 
 import mqtt_raw as mqtt
 import tls_raw as tls
-from conftest import NODE_MODULES, PATIENCE, tls_section, wait_for
+from conftest import PATIENCE, tls_section, wait_for
 from tls_raw import V12, V13
 
 ASK = {"tlsv1.2": V12, "tlsv1.3": V13}
@@ -234,14 +234,13 @@ client.on('packetreceive', p => { if (p.cmd === 'pingresp') client.publish('broa
 
 
 @pytest.mark.parametrize("maximum,version", [("TLSv1.2", 4), ("TLSv1.3", 5)])
-def test_mqtt_js_over_tls(tls_gateway, certs, folder, maximum, version):
-    assert os.path.isdir(f"{NODE_MODULES}/mqtt"), f"no mqtt.js in {NODE_MODULES}; ./test.sh installs node-mqtt"
+def test_mqtt_js_over_tls(tls_gateway, certs, folder, maximum, version, node_env):
     script = folder / "client.js"
     script.write_text(MQTT_JS)
     told = folder / "answer.json"
     result = subprocess.run(["node", str(script), str(tls_gateway.secure[1]), f"{certs}/ca.pem", str(version), maximum,
                              str(told)],
-                            capture_output=True, text=True, timeout=30, env={**os.environ, "NODE_PATH": NODE_MODULES})
+                            capture_output=True, text=True, timeout=30, env=node_env)
     assert result.returncode == 0, result
     answer = json.loads(told.read_text())
     assert answer["got"] == [["js/a", "x" * 100_000], ["clients/js", "two"], ["broadcast", "three"]]
