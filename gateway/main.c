@@ -37,6 +37,8 @@ static const struct command commands[] = {
     {"sessions", "[OPTIONS] [ID]",
      "list the stored sessions, how far each lies behind: -c FILE, -d DIR, -n MOST, --json", cmd_sessions,
      false},
+    {"compact", "[-c FILE] [-d DIR]", "write the data file of a stopped gateway anew, as small as it can be",
+     cmd_compact, false},
     {"doctor", "-n N [OPTIONS]", "what this machine needs for N connections, and what they cost", cmd_doctor,
      false},
     {"options", "--sample | --mdoc", "print the sample configuration or its manual", cmd_options, true},

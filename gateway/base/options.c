@@ -266,7 +266,8 @@ static const struct option_row table[] = {
     {.section = "log", .name = "max_file", .type = OPTION_SIZE64, .default_text = "128G", .min = 16 * MIB,
      .max = 16 * 1024 * GIB, .unit = "bytes", .offset = IN(log_max_file),
      .help = "The most that the data file may take; messages beyond it are refused. It is address space in the hub and "
-             "in each worker from the start, and disk space only as it is used. The file grows and never shrinks."},
+             "in each worker from the start, and disk space only as it is used. What is removed makes room in it for what comes; it gets "
+             "smaller only by `holdfast compact`."},
     {.section = "log", .name = "reserve", .type = OPTION_SIZE, .default_text = "16M", .min = MIB,
      .max = GIB, .unit = "bytes", .offset = IN(log_reserve),
      .help = "Disk space that the data file holds ahead, so that on a full disk messages are refused while sessions, "

@@ -108,6 +108,9 @@ enum kv_open_result {
 enum kv_open_result kv_lmdb_open(const struct kv_lmdb_settings *s, struct kv **out, int *code);
 /* What *code means. */
 const char *kv_lmdb_error(int code);
+/* Writes what an open file holds to a new one, which is not there yet, without pages that hold nothing. Takes
+ * as long as that takes. An error as in *code. */
+int kv_lmdb_copy(struct kv *kv, const char *to);
 
 static inline struct kv_bytes kv_bytes(const void *data, size_t size)
 {

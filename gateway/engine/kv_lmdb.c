@@ -499,6 +499,12 @@ enum kv_open_result kv_lmdb_open(const struct kv_lmdb_settings *s, struct kv **o
 
 const char *kv_lmdb_error(int code) { return mdb_strerror(code); }
 
+int kv_lmdb_copy(struct kv *kv, const char *to)
+{
+    CHECK(kv->ops == &lmdb_ops);
+    return mdb_env_copy2(lmdb_of(kv)->env, to, MDB_CP_COMPACT);
+}
+
 enum kv_result kv_put(struct kv_txn *t, enum kv_table table, struct kv_bytes key, struct kv_bytes value)
 {
     void *at;

@@ -15,6 +15,9 @@ int cmd_check(int argc, char **argv);
  */
 int cmd_reload(int argc, char **argv);
 
+/* compact [-c FILE] [-d DIR]: writes the data file of a gateway that is stopped anew, without empty pages. */
+int cmd_compact(int argc, char **argv);
+
 /* sessions [-c FILE] [-d DIR] [-n N] [--json] [CLIENT_ID]: the stored sessions, or one of them, read from the
  * data directory whether the gateway runs or not. */
 int cmd_sessions(int argc, char **argv);

@@ -19,6 +19,7 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/hash.h"
+#include "gateway/engine/compact.h"
 #include "tests/unit/engine_rig.h"
 
 static struct rig rig;
@@ -100,6 +101,36 @@ START_TEST(everything_is_there_after_it_was_closed)
     ck_assert_uint_eq(stats().retained, 1);
     ck_assert(rig.ops->session_get(rig.reader, "phone", 5, check_session, NULL));
     ck_assert_uint_gt(rig.ops->next_seq(rig.engine), last);
+}
+END_TEST
+
+/* What was removed is gone from the file, what is kept is in it, and numbers go on. */
+START_TEST(a_file_that_is_compacted)
+{
+    char why[ENGINE_WHY_MAX], large[4001];
+    struct compact_sizes sizes;
+    memset(large, 'x', sizeof large - 1);
+    large[sizeof large - 1] = 0;
+    rig.settings.max_log_bytes = 1 << 20;
+    rig_close(&rig);
+    rig_open(&rig);
+    put_session("phone");
+    for (int i = 0; i < 4000; i++)
+        rig_append(&rig, "t", large);
+    rig_commit(&rig);
+    rig_tick(&rig);
+    uint64_t last = rig.ops->next_seq(rig.engine);
+    unsigned kept = count_messages(rig.reader, "t");
+    ck_assert(!engine_compact(rig.dir, NULL, &sizes, why));
+    ck_assert_ptr_nonnull(strstr(why, "is in use by another Holdfast"));
+    rig_close(&rig);
+    ck_assert_msg(engine_compact(rig.dir, NULL, &sizes, why), "%s", why);
+    ck_assert_uint_lt(sizes.after, sizes.before / 2);
+    rig_open(&rig);
+    ck_assert_uint_eq(count_messages(rig.reader, "t"), kept);
+    ck_assert(rig.ops->session_get(rig.reader, "phone", 5, check_session, NULL));
+    ck_assert_uint_gt(rig.ops->next_seq(rig.engine), last);
+    rig_assert_sound(&rig);
 }
 END_TEST
 
@@ -763,6 +794,7 @@ static void add_tests(TCase *tc)
 {
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, everything_is_there_after_it_was_closed);
+    tcase_add_test(tc, a_file_that_is_compacted);
     tcase_add_test(tc, numbers_skip_ahead_also_when_the_clock_was_set_back);
     tcase_add_test(tc, numbers_beyond_the_reserved_block_wait_for_the_next_one);
     tcase_add_test(tc, a_directory_that_cannot_be_used_is_named_with_what_to_do);
