@@ -260,7 +260,8 @@ static bool take_over_12(struct net *n, struct conn *c, const struct handshake *
     return ok;
 }
 
-/* Starts the connection's own keys. False: it stays with OpenSSL. */
+/* Starts the connection's own keys. False: it stays with OpenSSL. That the secrets are not there, or the
+ * suite is of another version, would take an OpenSSL that works in another way. */
 static bool take_over(struct net *n, struct conn *c, const struct handshake *h)
 {
     const SSL_CIPHER *cipher = SSL_get_current_cipher(h->ssl);

@@ -3,6 +3,7 @@
  * plaintext one does, record by record. What happens when a client does not read, test_conn_tls_blocked.c
  * says.
  */
+#include "gateway/net/conn_internal.h"
 #include "tests/unit/conn_tls_rig.h"
 #include "tests/unit/tls_pair.h"
 
@@ -390,6 +391,27 @@ START_TEST(parking_can_be_turned_off)
 }
 END_TEST
 
+/* Without a place for its keys a connection stays with OpenSSL, and is served. */
+START_TEST(without_memory_for_keys_a_connection_is_not_parked)
+{
+    struct client c;
+    settings();
+    make_client_context(suites[_i].version, suites[_i].ciphers);
+    start(10);
+    struct pool *keys = t.net->tls.keys[TLS13_AES_128_GCM + _i];
+    while (pool_alloc(keys))
+        ;
+    join(&c);
+    ck_assert_int_eq(state(&c), CONN_ACTIVE);
+    ck_assert_uint_eq(counter_get(counters_mine, COUNTER_TLS_UNPARKED_STATE), 1);
+    ck_assert_uint_eq(counter_get(counters_mine, COUNTER_TLS_UNPARKED), 1);
+    for (int i = 1; i < 100; i++)
+        echo(&c, (size_t)i, (char)i);
+    leave(&c);
+    finish();
+}
+END_TEST
+
 START_TEST(a_client_may_ask_for_small_records)
 {
     struct client c;
@@ -543,6 +565,7 @@ static void add_tests(TCase *tc)
     tcase_add_loop_test(tc, keys_are_taken_over_with_half_a_message_behind_them, 0, 3);
     tcase_add_loop_test(tc, without_tickets_the_count_of_records_is_right, 0, N_SUITES);
     tcase_add_loop_test(tc, parking_can_be_turned_off, 0, N_SUITES);
+    tcase_add_loop_test(tc, without_memory_for_keys_a_connection_is_not_parked, 0, N_SUITES - 1);
     tcase_add_loop_test(tc, a_client_may_ask_for_small_records, 0, 6);
     tcase_add_test(tc, what_is_not_tls_is_refused);
     tcase_add_test(tc, handshakes_are_bounded_in_number_and_time);
