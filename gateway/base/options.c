@@ -329,7 +329,7 @@ static const struct option_row table[] = {
     {.section = "tls", .name = "ocsp", .type = OPTION_LIST, .default_text = "", .reloadable = true,
      .offset = IN_TLS(ocsp),
      .help = "DER file with an OCSP response to staple; of several certificates one each, in the same order, \"\" for "
-             "none. An expired one is not sent. Whoever fetches a new one makes the gateway reload."},
+             "none. One that is outdated, or about another certificate, is not sent. Whoever fetches a new one makes the gateway reload."},
     {.section = "tls", .name = "min_version", .type = OPTION_ENUM, .default_text = "1.2",
      .choices = "1.2|1.3", .reloadable = true, .offset = IN_TLS(min_version),
      .help = "The lowest version of TLS that is spoken. Both cost the same memory per idle connection; 1.3 needs one "

@@ -91,6 +91,7 @@ struct tls_dated {
     char subject[128];   /* whose it is, for people */
     int64_t from, until; /* seconds since 1970; until INT64_MAX: no end is named */
     bool lacks_crl;      /* a CA: there are CRLs, and none of it, so that its clients are refused */
+    bool stray;          /* an OCSP response: about another certificate than `subject`, so it is not shown */
 };
 /* All but the servers' own certificates, of a context that was made without tickets; of others none. */
 unsigned tls_context_dated(const struct tls_context *x);

@@ -57,7 +57,7 @@ struct tls_credential {
     enum tls_key_kind kind;
     unsigned char *staple; /* OCSP response in DER, or NULL */
     size_t staple_len;
-    int64_t staple_from, staple_until; /* when it may be shown; seconds since 1970 */
+    int64_t staple_from, staple_until; /* when it may be shown; seconds since 1970; until 0: never */
 };
 
 bool tls_credential_load(const struct tls_loader *l, unsigned place, struct tls_credential *c);

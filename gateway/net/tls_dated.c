@@ -65,7 +65,8 @@ void tls_dated_staple(const struct tls_loader *l, const char *path, const struct
     if (!tls_certificate_name(c->leaf, d->subject, sizeof d->subject))
         snprintf(d->subject, sizeof d->subject, "-");
     d->from = c->staple_from;
-    d->until = c->staple_until;
+    d->stray = c->staple_until == 0;
+    d->until = d->stray ? INT64_MAX : c->staple_until;
 }
 
 /* Whether one of these was issued by this CA, itself left out. */

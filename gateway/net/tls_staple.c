@@ -1,7 +1,8 @@
 /*
  * OCSP responses to be stapled (RFC 6066 section 8, RFC 6960): what the operator's tool has fetched is
- * checked once when it is loaded. Whether it is still fresh is for the handshake to see; a stale file is no
- * reason not to start. Nothing is fetched here.
+ * checked once when it is loaded. Whether it is still fresh is for the handshake to see. A stale file is no
+ * reason not to start, nor is one that is left over from before the certificate was renewed. Nothing is
+ * fetched here.
  */
 #include <openssl/err.h>
 #include <openssl/ocsp.h>
@@ -58,7 +59,7 @@ static bool is_signed(OCSP_BASICRESP *basic, X509 *issuer)
     return ok;
 }
 
-/* Checks a well-formed response, and notes until when it may be shown. */
+/* Checks a well-formed response, and notes until when it may be shown: never if it is about another. */
 static bool take_response(const struct tls_loader *l, const struct tls_file *f, OCSP_BASICRESP *basic,
                           struct tls_credential *c)
 {
@@ -66,7 +67,7 @@ static bool take_response(const struct tls_loader *l, const struct tls_file *f, 
     ASN1_GENERALIZEDTIME *from, *until;
 
     if (!entry)
-        return tls_refuse(l, f->path, "is not about the certificate %s", c->path);
+        return true;
     int status = OCSP_single_get0_status(entry, NULL, NULL, &from, &until);
     if (status != V_OCSP_CERTSTATUS_GOOD)
         return tls_refuse(l, f->path, "says that the certificate %s is %s", c->path,
@@ -97,10 +98,11 @@ bool tls_staple_load(const struct tls_loader *l, const struct tls_file *f, struc
         ok = take_response(l, f, basic, c);
     OCSP_BASICRESP_free(basic);
     OCSP_RESPONSE_free(response);
-    if (ok) {
+    if (ok)
+        tls_dated_staple(l, f->path, c);
+    if (ok && c->staple_until) {
         c->staple = OPENSSL_memdup(f->data, f->len);
         c->staple_len = c->staple ? f->len : 0;
-        tls_dated_staple(l, f->path, c);
     }
     ERR_clear_error();
     return ok;

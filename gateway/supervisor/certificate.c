@@ -24,6 +24,7 @@ LOG_EVENT(ev_not_yet, "certificate_not_yet_valid", LOG_LEVEL_WARNING);
 LOG_EVENT(ev_crl, "crl_outdated", LOG_LEVEL_WARNING);
 LOG_EVENT(ev_no_crl, "ca_without_crl", LOG_LEVEL_WARNING);
 LOG_EVENT(ev_ocsp, "ocsp_response_outdated", LOG_LEVEL_WARNING);
+LOG_EVENT(ev_stray, "ocsp_response_of_another_certificate", LOG_LEVEL_WARNING);
 
 /* Adds a name to the list; when there is no room, dots once. */
 static void add_name(char *list, size_t size, const char *name, size_t len)
@@ -123,7 +124,8 @@ static bool is_update(const struct certificate *c)
 bool certificate_is_alarming(const struct certificate *c, int64_t now)
 {
     int64_t days = certificate_days_left(c, now);
-    return c->lacks_crl || days < (is_update(c) ? 0 : CERTIFICATE_EXPIRES_SOON_DAYS) || now < c->not_before;
+    return c->lacks_crl || c->stray || days < (is_update(c) ? 0 : CERTIFICATE_EXPIRES_SOON_DAYS) ||
+           now < c->not_before;
 }
 
 /* What it is and whose. */
@@ -131,7 +133,7 @@ static void describe(const struct certificate *c, char *out, size_t size)
 {
     static const char *const what[TLS_DATED_KINDS] = {[TLS_DATED_ISSUER] = "certificate above it, of",
                                                       [TLS_DATED_CA] = "CA of clients,",
-                                                      [TLS_DATED_OCSP] = "OCSP response about",
+                                                      [TLS_DATED_OCSP] = "OCSP response for",
                                                       [TLS_DATED_CRL] = "CRL of"};
     if (certificate_is_server(c))
         snprintf(out, size, "%s, %s", *c->names ? c->names : c->subject, c->key);
@@ -162,6 +164,8 @@ void certificate_line(const struct certificate *c, int64_t now, char *out, size_
         snprintf(out + n, size - (size_t)n, " (NOT VALID before %s)", begin);
     else if (c->lacks_crl)
         snprintf(out + n, size - (size_t)n, " (has NO CRL: its clients are refused)");
+    else if (c->stray)
+        snprintf(out + n, size - (size_t)n, " (is about ANOTHER certificate: not shown to clients)");
     else if (!is_update(c) && days >= 0 && days < CERTIFICATE_EXPIRES_SOON_DAYS)
         snprintf(out + n, size - (size_t)n, " (in %" PRIi64 " day%s)", days, days == 1 ? "" : "s");
 }
@@ -176,6 +180,8 @@ static struct log_event *event_of(const struct certificate *c, int64_t now)
         return &ev_not_yet;
     if (c->lacks_crl)
         return &ev_no_crl;
+    if (c->stray)
+        return &ev_stray;
     return certificate_is_alarming(c, now) ? &ev_expires_soon : &ev_certificate;
 }
 

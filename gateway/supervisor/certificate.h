@@ -16,6 +16,7 @@
 struct certificate {
     enum tls_dated_kind kind;
     bool lacks_crl;                /* a CA whose clients are refused, since there are CRLs and none of it */
+    bool stray;                    /* an OCSP response about another certificate, not shown to clients */
     char *tls, *path;              /* its section and its file, as configured; owned */
     char subject[128];             /* for metrics and log lines: a name it is for */
     char names[512];               /* all names it is for, "a.example, 192.0.2.1"; cut with "..." */

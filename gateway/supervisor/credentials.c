@@ -40,6 +40,7 @@ static void add_dated(struct credentials *out, const char *tls, const struct tls
 {
     struct certificate what = {.kind = d->kind,
                                .lacks_crl = d->lacks_crl,
+                               .stray = d->stray,
                                .tls = (char *)(uintptr_t)tls,
                                .path = d->path,
                                .not_before = d->from,

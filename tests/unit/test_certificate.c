@@ -133,8 +133,8 @@ END_TEST
 
 static const struct {
     enum tls_dated_kind kind;
-    bool lacks_crl, is_alarming;
-    int64_t begins, left; /* seconds from now */
+    bool is_odd, is_alarming; /* a CA that lacks a CRL, a stray OCSP response */
+    int64_t begins, left;     /* seconds from now */
     const char *line;
 } others[] = {
     {TLS_DATED_ISSUER, false, false, -1, 100 * DAY,
@@ -147,15 +147,19 @@ static const struct {
     {TLS_DATED_CRL, false, false, -1, 1, "CRL of A, next update 2026-11-25T12:00:01Z"},
     {TLS_DATED_CRL, false, true, -2, -1, "CRL of A, OUTDATED since 2026-11-25T11:59:59Z"},
     {TLS_DATED_CRL, false, false, -1, INT64_MAX - NOON_2026, "CRL of A, next update not named"},
-    {TLS_DATED_OCSP, false, false, -1, DAY, "OCSP response about A, next update 2026-11-26T12:00:00Z"},
+    {TLS_DATED_OCSP, false, false, -1, DAY, "OCSP response for A, next update 2026-11-26T12:00:00Z"},
     {TLS_DATED_OCSP, false, true, DAY, 2 * DAY,
-     "OCSP response about A, next update 2026-11-27T12:00:00Z (NOT VALID before 2026-11-26T12:00:00Z)"},
+     "OCSP response for A, next update 2026-11-27T12:00:00Z (NOT VALID before 2026-11-26T12:00:00Z)"},
+    {TLS_DATED_OCSP, false, true, -2, -1, "OCSP response for A, OUTDATED since 2026-11-25T11:59:59Z"},
+    {TLS_DATED_OCSP, true, true, -1, INT64_MAX - NOON_2026,
+     "OCSP response for A, next update not named (is about ANOTHER certificate: not shown to clients)"},
 };
 
 START_TEST(what_else_is_dated)
 {
     struct certificate c = {.kind = others[_i].kind,
-                            .lacks_crl = others[_i].lacks_crl,
+                            .lacks_crl = others[_i].is_odd && others[_i].kind == TLS_DATED_CA,
+                            .stray = others[_i].is_odd && others[_i].kind == TLS_DATED_OCSP,
                             .tls = (char *)"main",
                             .path = (char *)"f",
                             .subject = "A",
