@@ -23,7 +23,7 @@ struct entry {
 };
 
 struct list {
-    struct entry *entry;
+    struct entry *entry; /* shown: sorted */
     unsigned count;
 };
 
@@ -71,19 +71,28 @@ static char *label(const struct ipc_bytes *b)
     return out;
 }
 
-static bool is_same(const struct entry *a, const struct entry *b)
+/* Compares what entries have for labels. */
+static int compare_labels(const struct entry *a, const struct entry *b)
 {
-    return a->kind == b->kind && strcmp(a->tls, b->tls) == 0 && strcmp(a->subject, b->subject) == 0 &&
-           strcmp(a->file, b->file) == 0;
+    int order = (a->kind > b->kind) - (a->kind < b->kind);
+    order = order ? order : strcmp(a->tls, b->tls);
+    order = order ? order : strcmp(a->file, b->file);
+    return order ? order : strcmp(a->subject, b->subject);
 }
 
-/* Whether the list already has a sample with these labels: a file may be named twice. */
-static bool is_listed(const struct list *l, unsigned before)
+/* For sorting: of those with the same labels the one that ends first comes first. */
+static int compare_cb(const void *left, const void *right)
 {
-    for (unsigned i = 0; i < before; i++)
-        if (is_same(&l->entry[i], &l->entry[before]))
-            return true;
-    return false;
+    const struct entry *a = left, *b = right;
+    int order = compare_labels(a, b);
+    return order ? order : (a->expires > b->expires) - (a->expires < b->expires);
+}
+
+/* Whether the sorted list has a sample with these labels already: a file may be named twice, and may hold two
+ * certificates or CRLs of one name. */
+static bool is_listed(const struct list *l, unsigned i)
+{
+    return i > 0 && compare_labels(&l->entry[i - 1], &l->entry[i]) == 0;
 }
 
 static void add(struct list *l, const struct ipc_message *m)
@@ -108,6 +117,8 @@ void certificates_take(struct certificates *c, const struct ipc_message *m)
         add(&c->coming, m);
     if (c->coming.count < of)
         return;
+    if (of > 0)
+        qsort(c->coming.entry, of, sizeof *c->coming.entry, compare_cb);
     empty(&c->shown);
     c->shown = c->coming;
     c->coming = (struct list){0};

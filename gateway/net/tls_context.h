@@ -57,8 +57,8 @@ bool tls_context_parks(const struct tls_context *x);
  */
 bool tls_context_identity(const struct tls_context *x, SSL *ssl, char *out, size_t size);
 
-/* After a handshake that failed: whose client certificate was refused, or "-". Valid until the next
- * handshake. */
+/* After a handshake that failed to verify the client's certificate: whose it was, or "-". Valid until the
+ * next handshake. */
 const char *tls_context_refused_client(const SSL *ssl);
 
 /* The certificates of a context by place, for metrics and log lines. */
@@ -93,7 +93,9 @@ struct tls_dated {
     bool lacks_crl;      /* a CA: there are CRLs, and none of it, so that its clients are refused */
     bool stray;          /* an OCSP response: about another certificate than `subject`, so it is not shown */
 };
-/* All but the servers' own certificates, of a context that was made without tickets; of others none. */
+/* All but the servers' own certificates, of a context that was made without tickets; of others none. Beyond
+ * TLS_DATED_MAX they are left out. */
+#define TLS_DATED_MAX 4000
 unsigned tls_context_dated(const struct tls_context *x);
 const struct tls_dated *tls_context_dated_at(const struct tls_context *x, unsigned i);
 

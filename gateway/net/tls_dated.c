@@ -20,12 +20,12 @@ const char *tls_dated_name(enum tls_dated_kind kind)
     return kind < TLS_DATED_KINDS ? names[kind] : "?";
 }
 
-/* A new entry; NULL: nobody wants to know. */
+/* A new entry; NULL: nobody wants to know, or there are too many. */
 static struct tls_dated *add(const struct tls_loader *l, enum tls_dated_kind kind, const char *path)
 {
     struct tls_dated_list *list = l->dated;
 
-    if (!list)
+    if (!list || list->count == TLS_DATED_MAX)
         return NULL;
     list->list = xrealloc(list->list, (list->count + 1) * sizeof *list->list);
     struct tls_dated *d = &list->list[list->count++];

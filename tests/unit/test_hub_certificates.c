@@ -101,6 +101,33 @@ START_TEST(the_same_labels_stand_once)
 }
 END_TEST
 
+/* Also of two CRLs of one issuer in a file. Of very many entries each scrape costs no more than their number.
+ */
+START_TEST(of_the_same_labels_the_first_end_counts)
+{
+    const unsigned many = 60000;
+    char file[16];
+    kind = TLS_DATED_CRL;
+    tell(1, 0, 3, 9, "a", "f");
+    tell(1, 1, 3, 7, "a", "f");
+    tell(1, 2, 3, 8, "a", "f");
+    struct evbuffer *out = evbuffer_new();
+    certificates_write(c, out);
+    ck_assert_int_gt(evbuffer_search(out, "subject=\"a\"} 7\n", 15, NULL).pos, 0);
+    ck_assert_int_eq(evbuffer_search(out, "} 8\n", 4, NULL).pos, -1);
+    for (unsigned i = 0; i < many; i++) {
+        snprintf(file, sizeof file, "%u", i);
+        tell(2, i, many, 7, "a", file);
+    }
+    for (int i = 0; i < 10; i++) {
+        evbuffer_drain(out, evbuffer_get_length(out));
+        certificates_write(c, out);
+    }
+    ck_assert_uint_gt(evbuffer_get_length(out), many * strlen("holdfast_tls_next_update_timestamp_seconds"));
+    evbuffer_free(out);
+}
+END_TEST
+
 /* The two metrics: what expires, and what is to be renewed in time. */
 START_TEST(each_kind_is_told)
 {
@@ -137,6 +164,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, places_that_do_not_fit_show_nothing);
     tcase_add_test(tc, any_name_is_a_label);
     tcase_add_test(tc, the_same_labels_stand_once);
+    tcase_add_test(tc, of_the_same_labels_the_first_end_counts);
     tcase_add_test(tc, each_kind_is_told);
 }
 

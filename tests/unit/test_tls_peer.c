@@ -315,6 +315,28 @@ START_TEST(what_is_dated_is_told)
 }
 END_TEST
 
+START_TEST(what_is_dated_is_told_within_bounds)
+{
+    static const char *const files[] = {"cas/1.pem", "cas/2.pem", "cas/3.pem"};
+
+    conf.tls[0].ca = in_folder("cas");
+    ck_assert_int_eq(mkdir(conf.tls[0].ca, 0700), 0);
+    for (int f = 0; f < 3; f++) {
+        BIO *b = BIO_new(BIO_s_mem());
+        for (int i = 0; i < TLS_DATED_MAX / 3 + 10; i++)
+            PEM_write_bio_X509(b, root.x);
+        pki_write_bio(files[f], b);
+    }
+    pki_write_crls("root.crl", pki_crl(&root, NULL, DAY), NULL);
+    conf.tls[0].crl = in_folder("root.crl");
+    tls_tickets_free(tickets);
+    tickets = NULL;
+    remake();
+    ck_assert_uint_eq(tls_context_dated(x), TLS_DATED_MAX);
+    ck_assert_int_eq(tls_context_dated_at(x, TLS_DATED_MAX - 1)->kind, TLS_DATED_CA);
+}
+END_TEST
+
 START_TEST(wrong_ca_and_crl_files_are_refused)
 {
     struct pki_cert fake = pki_make((struct pki_wish){.cn = "Root", .ca = true});
@@ -540,6 +562,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, a_crl_of_the_issuer_alone_is_enough);
     tcase_add_test(tc, a_revoked_ca_is_refused);
     tcase_add_test(tc, what_is_dated_is_told);
+    tcase_add_test(tc, what_is_dated_is_told_within_bounds);
     tcase_add_test(tc, wrong_ca_and_crl_files_are_refused);
     tcase_add_test(tc, the_identity_is_the_cn_or_the_first_alternative_name);
     tcase_add_test(tc, an_identity_is_plain_text);
