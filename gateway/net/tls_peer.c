@@ -280,7 +280,8 @@ static int verify_cb(int good, X509_STORE_CTX *chain)
 
 const char *tls_context_refused_client(const SSL *ssl)
 {
-    bool is_this = refused.ssl == ssl;
+    /* Nobody may have asked after the last one, and another SSL have its place by now. */
+    bool is_this = refused.ssl == ssl && SSL_get_verify_result(ssl) != X509_V_OK;
 
     refused.ssl = NULL;
     return is_this ? refused.subject : "-";

@@ -224,6 +224,34 @@ START_TEST(a_chain_of_a_client_is_bounded)
 }
 END_TEST
 
+START_TEST(a_refused_client_is_told_by_its_subject_and_once)
+{
+    struct pki_cert odd = pki_make((struct pki_wish){.cn = "a\nb\x1b[1m", .issuer = &foreign});
+
+    remake();
+    struct shake *s = shake_as(&stray, NULL);
+    ck_assert(!s->ok);
+    ck_assert_str_eq(tls_context_refused_client(s->client), "-");
+    end_shake(s);
+    s = shake_as(&old, NULL);
+    ck_assert_str_eq(tls_context_refused_client(s->server), "old");
+    ck_assert_str_eq(tls_context_refused_client(s->server), "-");
+    end_shake(s);
+    s = shake_as(&stray, NULL); /* nobody asks, and the next SSL comes to lie where this one was */
+    SSL_set_verify_result(s->server, X509_V_OK);
+    ck_assert_str_eq(tls_context_refused_client(s->server), "-");
+    end_shake(s);
+    s = shake_as(NULL, NULL);
+    ck_assert(!s->ok);
+    ck_assert_str_eq(tls_context_refused_client(s->server), "-");
+    end_shake(s);
+    s = shake_as(&odd, NULL); /* its organization is what can be shown */
+    ck_assert_str_eq(tls_context_refused_client(s->server), "Test");
+    end_shake(s);
+    drop(odd);
+}
+END_TEST
+
 /* ---- CRLs ---- */
 
 START_TEST(a_revoked_client_is_refused)
@@ -557,6 +585,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, cas_of_a_folder);
     tcase_add_test(tc, clients_are_verified_under_every_name);
     tcase_add_test(tc, a_chain_of_a_client_is_bounded);
+    tcase_add_test(tc, a_refused_client_is_told_by_its_subject_and_once);
     tcase_add_test(tc, a_revoked_client_is_refused);
     tcase_add_test(tc, an_outdated_crl_lets_nobody_in);
     tcase_add_test(tc, a_crl_of_the_issuer_alone_is_enough);
